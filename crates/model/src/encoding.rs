@@ -40,8 +40,8 @@ pub enum EncodingError {
 pub trait Canonical: Serialize + DeserializeOwned {
     /// Encodes as canonical DAG-CBOR.
     fn to_bytes(&self) -> Vec<u8> {
-        // Writing to memory does not fail, and no type of this crate has a map key that is not a string or a float.
-        serde_ipld_dagcbor::to_vec(self).unwrap_or_default()
+        serde_ipld_dagcbor::to_vec(self)
+            .expect("memory does not fail, and records have neither floats nor odd map keys")
     }
 
     /// Decodes; refuses more than `bytes_max` bytes, trailing bytes and every form but the canonical one.
