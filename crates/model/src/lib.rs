@@ -40,5 +40,5 @@ pub use task::{
     Assignment, FailureClass, Input, Limits, Metering, Outcome, Payment, Receipt, Release, ReleaseRequest, ResultSeal,
     Round, Seed, Settlement, Task, TermsApplied,
 };
-pub use terms::{Allow, Terms};
+pub use terms::{Allow, NotAdmitted, Terms};
 pub use transaction::{Action, Attestation, Completion, Transaction};

@@ -1,0 +1,160 @@
+//! Nodes: verdicts, and the windows whose seeds draw appraisers.
+
+use model::{AppraisalPolicy, Attestation, Canonical, Digest, Fact, Genesis, NodeId, Registration, Seed, Verdict};
+
+use crate::{
+    Refusal, draw, key,
+    money::move_credits,
+    state::{NodeState, Roster, Window, Windows},
+    view::{Halt, View},
+};
+
+/// Keeps the seed of the first block of a window that carries one.
+pub(crate) fn open_window(view: &mut View, genesis: &Genesis, seed: Option<Seed>) -> Result<(), Halt> {
+    let Some(seed) = seed else { return Ok(()) };
+    let number = window_at(genesis, view.time_ms());
+    let known: Option<Windows> = view.get(&key::windows())?;
+    let previous = known.map(|windows| windows.current);
+    if previous.is_none_or(|window| window.number < number) {
+        view.put(key::windows(), &Windows { current: Window { number, seed }, previous });
+    }
+    Ok(())
+}
+
+fn window_at(genesis: &Genesis, time_ms: u64) -> u64 {
+    time_ms / genesis.appraisal.window_ms.max(1)
+}
+
+/// A node presents the votes of its appraisers: the network's verdict, if they suffice.
+pub(crate) fn attest(view: &mut View, genesis: &Genesis, attestation: &Attestation) -> Result<(), Halt> {
+    let Attestation { registration, votes } = attestation;
+    let node = registration.node;
+    check_approved(genesis, registration)?;
+
+    // `check` has seen at least one vote, and that all of them agree.
+    let vote = votes.first().ok_or(Refusal::Bounds { what: "votes", rule: "1 to 64" })?.unverified();
+    let window = vote.window;
+    let drawn = drawn(view, genesis, &node, window)?;
+    for appraiser in votes.iter().map(|vote| vote.unverified().appraiser) {
+        if !drawn.contains(&appraiser) {
+            return Err(Refusal::NotDrawn { appraiser, node, window }.into());
+        }
+    }
+    let needed = AppraisalPolicy::votes_needed(drawn.len());
+    if votes.len() < needed {
+        return Err(Refusal::VotesNeeded { got: votes.len(), needed, drawn: drawn.len() }.into());
+    }
+
+    let known: Option<NodeState> = view.get(&key::node(&node))?;
+    if known.as_ref().is_some_and(|known| known.window >= window) {
+        return Err(Refusal::AlreadyAppraised { node, window }.into());
+    }
+    for appraiser in votes.iter().map(|vote| vote.unverified().appraiser) {
+        move_credits(view, &node, &appraiser, genesis.fees.appraisal)?;
+    }
+    if known.is_none() {
+        enrol(view, node)?;
+    }
+    let digest = record_registration(view, registration)?;
+    let expires_ms = view.time_ms().saturating_add(genesis.appraisal.verdict_ms);
+    let verdict = Verdict {
+        node,
+        registration: digest,
+        evidence: vote.evidence,
+        window,
+        result: vote.result,
+        drawn,
+        votes: votes.clone(),
+        expires_ms,
+    };
+    let state = NodeState {
+        operator: registration.operator.clone(),
+        region: registration.region.clone(),
+        endorsement: registration.endorsement,
+        sealing_key: Digest::of(&registration.sealing_key.0),
+        registration: digest,
+        verdict: view.record(Fact::Verdict(Box::new(verdict))),
+        window,
+        expires_ms,
+        result: vote.result,
+        lapsed: false,
+        running: known.map_or(0, |known| known.running),
+    };
+    view.put(key::node(&node), &state);
+    view.eligible_changed = true;
+    Ok(())
+}
+
+/// The operator, region and endorsement must be those that the committee has approved for this node.
+fn check_approved(genesis: &Genesis, registration: &Registration) -> Result<(), Refusal> {
+    let node = registration.node;
+    let approved = genesis.validator(&node).ok_or(Refusal::NotApproved { node })?;
+    for (what, same) in [
+        ("operator", approved.operator == registration.operator),
+        ("region", approved.region == registration.region),
+        ("endorsement certificate", approved.endorsement == registration.endorsement),
+    ] {
+        if !same {
+            return Err(Refusal::ApprovedOtherwise { node, what });
+        }
+    }
+    Ok(())
+}
+
+fn drawn(view: &mut View, genesis: &Genesis, node: &NodeId, window: u64) -> Result<Vec<NodeId>, Halt> {
+    let closed = Refusal::Window { window, now: window_at(genesis, view.time_ms()) };
+    let windows: Windows = view.get(&key::windows())?.ok_or_else(|| closed.clone())?;
+    let seed = windows.seed(window, view.time_ms(), genesis.appraisal.window_ms).ok_or(closed)?;
+    let validators = genesis.validators.iter().map(|validator| validator.node);
+    Ok(draw::appraisers(&seed, node, validators, genesis.appraisal.appraisers as usize))
+}
+
+fn enrol(view: &mut View, node: NodeId) -> Result<(), Halt> {
+    let mut roster: Roster = view.get(&key::roster())?.unwrap_or_default();
+    if let Err(at) = roster.nodes.binary_search(&node) {
+        roster.nodes.insert(at, node);
+        view.put(key::roster(), &roster);
+    }
+    Ok(())
+}
+
+/// Records a registration unless it is recorded already. Answers its digest.
+fn record_registration(view: &mut View, registration: &Registration) -> Result<Digest, Halt> {
+    let digest = registration.digest();
+    let key = key::registration(&digest);
+    if view.get::<Digest>(&key)?.is_none() {
+        let record = view.record(Fact::Registration(Box::new(registration.clone())));
+        view.put(key, &record);
+    }
+    Ok(digest)
+}
+
+/// The node, if its verdict holds now.
+pub(crate) fn fresh(view: &mut View, node: &NodeId, what: &'static str) -> Result<NodeState, Halt> {
+    let state: Option<NodeState> = view.get(&key::node(node))?;
+    let time_ms = view.time_ms();
+    let state = state.filter(|state| state.is_fresh(time_ms));
+    Ok(state.ok_or(Refusal::NoVerdict { node: *node, what })?)
+}
+
+/// Every node whose verdict holds now, ascending.
+pub(crate) fn all_fresh(view: &mut View) -> Result<Vec<(NodeId, NodeState)>, Halt> {
+    let roster: Roster = view.get(&key::roster())?.unwrap_or_default();
+    view.expect(roster.nodes.iter().map(key::node))?;
+    let time_ms = view.time_ms();
+    let mut nodes = Vec::new();
+    for node in roster.nodes {
+        let state: Option<NodeState> = view.get(&key::node(&node))?;
+        nodes.extend(state.filter(|state| state.is_fresh(time_ms)).map(|state| (node, state)));
+    }
+    Ok(nodes)
+}
+
+/// Changes what is kept about a node that is known.
+pub(crate) fn change(view: &mut View, node: &NodeId, change: impl FnOnce(&mut NodeState)) -> Result<(), Halt> {
+    if let Some(mut state) = view.get::<NodeState>(&key::node(node))? {
+        change(&mut state);
+        view.put(key::node(node), &state);
+    }
+    Ok(())
+}

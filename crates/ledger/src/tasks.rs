@@ -1,0 +1,392 @@
+//! Tasks before they end: asked for, drawn, lapsed.
+
+use model::{
+    AccountId, Assignment, CustodyMode, Fact, Genesis, NodeId, Release, Seed, Signed, Task, TaskId, Terms, TermsApplied,
+};
+
+use crate::{
+    DUE_MAX, GAP_MS_MAX, Refusal, WAIT_MS_MAX, WAITING_MAX, check,
+    draw::{self, Candidate},
+    key, money, nodes, objects, settle,
+    state::{AssignedTask, Deadline, NodeState, ObjectState, OpenTask, TaskState, Waiting},
+    view::{Halt, View},
+};
+
+/// Locks the price of a task and puts it into the queue for the draw.
+pub(crate) fn submit(view: &mut View, genesis: &Genesis, task: &Task) -> Result<(), Halt> {
+    let id = task.id();
+    if view.get::<TaskState>(&key::task(&id))?.is_some() {
+        return Err(Refusal::TaskKnown { task: id }.into());
+    }
+    check_limits(genesis, task)?;
+    let objects = objects::of_task(view, task)?;
+    check_kinds(task, &objects)?;
+    let time_ms = view.time_ms();
+    for (state, terms) in &objects {
+        terms.admit(task, time_ms).map_err(Refusal::from)?;
+        check_uses(state, terms)?;
+    }
+    let price = money::quote(genesis, &task.limits, objects.iter().map(|(_, terms)| terms))?;
+    if price.total > task.price_max {
+        return Err(Refusal::Price { price: price.total, price_max: task.price_max }.into());
+    }
+    let waiting = view.schedule()?.waiting.len();
+    if waiting >= WAITING_MAX {
+        return Err(Refusal::Busy { waiting }.into());
+    }
+    money::move_credits(view, &task.requester, &AccountId::ESCROW, price.total)?;
+    let open = OpenTask {
+        task: task.clone(),
+        owner_prices: price.owners,
+        network_fee: price.network,
+        attempt: 1,
+        lapsed: None,
+        assigned: None,
+        released: Vec::new(),
+    };
+    view.put(key::task(&id), &TaskState::Open(Box::new(open)));
+    view.record(Fact::Task(Box::new(task.clone())));
+    enqueue(view, id)
+}
+
+fn check_limits(genesis: &Genesis, task: &Task) -> Result<(), Refusal> {
+    let (asked, max) = (&task.limits, &genesis.limits.task);
+    for (what, asked, max) in [
+        ("run time (milliseconds)", asked.run_ms, max.run_ms),
+        ("memory (bytes)", asked.memory_bytes, max.memory_bytes),
+        ("output (bytes)", asked.output_bytes, max.output_bytes),
+    ] {
+        if asked > max {
+            return Err(Refusal::Limit { what, asked, max });
+        }
+    }
+    Ok(())
+}
+
+fn check_kinds(task: &Task, objects: &[(ObjectState, Terms)]) -> Result<(), Refusal> {
+    use model::ObjectKind::{Data, Program};
+    for (position, (object, (state, _))) in task.objects().zip(objects).enumerate() {
+        let expected = if position == 0 { Program } else { Data };
+        if state.kind != expected {
+            return Err(Refusal::Kind { object, expected });
+        }
+    }
+    Ok(())
+}
+
+fn check_uses(state: &ObjectState, terms: &Terms) -> Result<(), Refusal> {
+    match terms.uses_max {
+        Some(uses_max) if state.uses >= uses_max => Err(Refusal::UsesSpent { object: terms.object, uses_max }),
+        _ => Ok(()),
+    }
+}
+
+/// Puts a task at the end of the queue. It is drawn two blocks from now, with a seed that nobody knows yet.
+fn enqueue(view: &mut View, task: TaskId) -> Result<(), Halt> {
+    let (height, time_ms) = (view.height(), view.time_ms());
+    let schedule = view.schedule_mut()?;
+    if schedule.waiting.is_empty() {
+        schedule.counted_ms = time_ms;
+    }
+    schedule.waiting.push(Waiting { task, height, since_alive_ms: schedule.alive_ms });
+    Ok(())
+}
+
+/// Counts how long tasks have waited, without the time in which there was no ledger.
+pub(crate) fn count_waiting(view: &mut View) -> Result<(), Halt> {
+    let time_ms = view.time_ms();
+    if view.schedule()?.waiting.is_empty() {
+        return Ok(());
+    }
+    let schedule = view.schedule_mut()?;
+    let gap_ms = time_ms.saturating_sub(schedule.counted_ms).min(GAP_MS_MAX);
+    schedule.alive_ms = schedule.alive_ms.saturating_add(gap_ms);
+    schedule.counted_ms = time_ms;
+    Ok(())
+}
+
+/// Deals with deadlines that have passed, oldest first, at most [`DUE_MAX`] of them.
+pub(crate) fn lapse_overdue(view: &mut View) -> Result<(), Halt> {
+    let time_ms = view.time_ms();
+    let overdue = |deadline: &&Deadline| deadline.at_ms < time_ms;
+    let due: Vec<Deadline> = view.schedule()?.deadlines.iter().take_while(overdue).take(DUE_MAX).copied().collect();
+    view.expect(due.iter().map(|deadline| key::task(&deadline.task)))?;
+    for deadline in due {
+        view.step(|view| lapse(view, deadline))?;
+    }
+    Ok(())
+}
+
+/// Nobody answered in time: another executor, once; then the requester's money back.
+fn lapse(view: &mut View, deadline: Deadline) -> Result<(), Halt> {
+    view.schedule_mut()?.deadlines.retain(|other| *other != deadline);
+    let id = deadline.task;
+    let Some(TaskState::Open(mut open)) = view.get(&key::task(&id))? else { return Ok(()) };
+    let Some(assigned) = open.assigned.take() else { return Ok(()) };
+    nodes::change(view, &assigned.executor, |node| {
+        node.running = node.running.saturating_sub(1);
+        node.lapsed = true;
+    })?;
+    if open.attempt > 1 {
+        return settle::refund(view, id, &open);
+    }
+    open.attempt = 2;
+    open.lapsed = Some(assigned.executor);
+    open.released = Vec::new();
+    view.put(key::task(&id), &TaskState::Open(open));
+    enqueue(view, id)
+}
+
+/// Draws executors for tasks that have waited for two blocks, at most [`DUE_MAX`] of them. A task for which no node is
+/// eligible stays in the queue, until it has waited for [`WAIT_MS_MAX`].
+pub(crate) fn draw_waiting(view: &mut View, genesis: &Genesis, seed: Option<Seed>) -> Result<(), Halt> {
+    let height = view.height();
+    let ripe = |waiting: &&Waiting| waiting.height.saturating_add(2) <= height;
+    let ripe: Vec<Waiting> = view.schedule()?.waiting.iter().filter(ripe).copied().collect();
+    // Block 1 alone has no seed, and no task is that old.
+    let (Some(seed), false) = (seed, ripe.is_empty()) else { return Ok(()) };
+    let alive_ms = view.schedule()?.alive_ms;
+    let mut pool = pool(view, genesis)?;
+    let tired = |waiting: &Waiting| alive_ms.saturating_sub(waiting.since_alive_ms) >= WAIT_MS_MAX;
+    // With nobody to draw from, only tasks that have waited too long are looked at.
+    let look_at = |waiting: &&Waiting| !pool.is_empty() || tired(waiting);
+    let look_at: Vec<Waiting> = ripe.iter().filter(look_at).copied().collect();
+    prefetch(view, &look_at)?;
+    let mut done = 0;
+    for waiting in look_at {
+        if done == DUE_MAX {
+            view.eligible_changed = true;
+            break;
+        }
+        let gone = view.step(|view| draw_one(view, genesis, seed, &waiting, tired(&waiting), &mut pool))?;
+        done += usize::from(gone);
+    }
+    Ok(())
+}
+
+/// Asks for everything the draws will read, so that a few fetches bring it all.
+fn prefetch(view: &mut View, waiting: &[Waiting]) -> Result<(), Halt> {
+    view.expect(waiting.iter().map(|waiting| key::task(&waiting.task)))?;
+    let mut keys = Vec::new();
+    for waiting in waiting {
+        if let Some(TaskState::Open(open)) = view.get(&key::task(&waiting.task))? {
+            keys.extend(open.task.objects().flat_map(|object| [key::object(&object), key::terms(&object)]));
+        }
+    }
+    view.expect(keys)
+}
+
+/// Nodes that could run something now: a verdict that holds, no lapsed task since, a free slot.
+fn pool(view: &mut View, genesis: &Genesis) -> Result<Vec<(NodeId, NodeState)>, Halt> {
+    let mut pool = nodes::all_fresh(view)?;
+    pool.retain(|(_, node)| !node.lapsed && node.running < genesis.limits.slots_per_node);
+    Ok(pool)
+}
+
+/// Draws an executor for one task, or refunds it. Answers whether the task has left the queue.
+fn draw_one(
+    view: &mut View,
+    genesis: &Genesis,
+    seed: Seed,
+    waiting: &Waiting,
+    tired: bool,
+    pool: &mut Vec<(NodeId, NodeState)>,
+) -> Result<bool, Halt> {
+    let id = waiting.task;
+    let Some(TaskState::Open(open)) = view.get(&key::task(&id))? else {
+        dequeue(view, &id)?;
+        return Ok(true);
+    };
+    let objects = objects::of_task(view, &open.task)?;
+    if !still_admitted(view.time_ms(), &open, &objects) {
+        dequeue(view, &id)?;
+        settle::refund(view, id, &open)?;
+        return Ok(true);
+    }
+    let list = eligible(genesis, seed, &id, &open, &objects, pool);
+    if list.is_empty() {
+        if tired {
+            dequeue(view, &id)?;
+            settle::refund(view, id, &open)?;
+        }
+        return Ok(tired);
+    }
+    dequeue(view, &id)?;
+    let executor = assign(view, genesis, seed, id, *open, objects, &list)?;
+    occupy(view, genesis, pool, &executor)?;
+    Ok(true)
+}
+
+fn dequeue(view: &mut View, id: &TaskId) -> Result<(), Halt> {
+    view.schedule_mut()?.waiting.retain(|waiting| waiting.task != *id);
+    Ok(())
+}
+
+/// Whether the terms that hold now still admit the task at the price that is locked. Between the request and the draw an
+/// owner may have changed them, and another task may have taken the last use. A re-draw spends no second use.
+fn still_admitted(time_ms: u64, open: &OpenTask, objects: &[(ObjectState, Terms)]) -> bool {
+    objects.iter().zip(&open.owner_prices).all(|((state, terms), locked)| {
+        let use_left = open.attempt > 1 || check_uses(state, terms).is_ok();
+        terms.admit(&open.task, time_ms).is_ok() && use_left && terms.price <= *locked
+    })
+}
+
+/// The list the executor is drawn from ([`draw::entries`]). Strict custody: no custodian of the task's objects.
+fn eligible(
+    genesis: &Genesis,
+    seed: Seed,
+    id: &TaskId,
+    open: &OpenTask,
+    objects: &[(ObjectState, Terms)],
+    pool: &[(NodeId, NodeState)],
+) -> Vec<NodeId> {
+    let strict = genesis.custody == CustodyMode::Strict;
+    let holds_share = |node: &NodeId| objects.iter().any(|(state, _)| state.custodians.contains(node));
+    let candidates = pool.iter().filter(|(node, _)| open.lapsed != Some(*node) && !(strict && holds_share(node)));
+    let candidates = candidates.map(|(node, state)| Candidate {
+        node: *node,
+        operator: state.operator.clone(),
+        endorsement: state.endorsement,
+    });
+    draw::entries(&seed, id, candidates.collect(), strict)
+}
+
+/// Records who was drawn, spends the uses and sets the deadline.
+fn assign(
+    view: &mut View,
+    genesis: &Genesis,
+    seed: Seed,
+    id: TaskId,
+    mut open: OpenTask,
+    objects: Vec<(ObjectState, Terms)>,
+    list: &[NodeId],
+) -> Result<NodeId, Halt> {
+    let size = list.len() as u32;
+    let index = draw::draw_index(&seed, &id, open.attempt, size);
+    let executor = list[index as usize];
+    let (eligible_root, path) = draw::commit(list, index).ok_or(Halt::Damaged(key::roster()))?;
+    let node: NodeState = view.get(&key::node(&executor))?.ok_or(Halt::Damaged(key::node(&executor)))?;
+    let applied = objects.iter().map(|(state, terms)| TermsApplied {
+        object: terms.object,
+        serial: state.terms_serial,
+        digest: state.terms_digest,
+    });
+    let allowed = objects.iter().filter_map(|(_, terms)| terms.output_bytes_max);
+    let limits = &open.task.limits;
+    let deadline_ms = view.time_ms().saturating_add(limits.run_ms).saturating_add(genesis.limits.overhead_ms);
+    let assignment = Assignment {
+        task: id,
+        attempt: open.attempt,
+        executor,
+        seed,
+        eligible_root,
+        eligible_size: size,
+        index,
+        path,
+        verdict: node.verdict,
+        terms: applied.collect(),
+        output_bytes_max: allowed.fold(limits.output_bytes, u64::min),
+        deadline_ms,
+    };
+    open.assigned = Some(AssignedTask {
+        executor,
+        terms: assignment.terms.iter().map(|terms| terms.digest).collect(),
+        owner_prices: objects.iter().map(|(_, terms)| terms.price).collect(),
+        output_bytes_max: assignment.output_bytes_max,
+        deadline_ms,
+        record: view.record(Fact::Assignment(Box::new(assignment))),
+    });
+    if open.attempt == 1 {
+        spend_uses(view, objects)?;
+    }
+    view.put(key::task(&id), &TaskState::Open(Box::new(open)));
+    let deadline = Deadline { at_ms: deadline_ms, task: id };
+    let deadlines = &mut view.schedule_mut()?.deadlines;
+    let at = deadlines.partition_point(|other| *other < deadline);
+    deadlines.insert(at, deadline);
+    Ok(executor)
+}
+
+fn spend_uses(view: &mut View, objects: Vec<(ObjectState, Terms)>) -> Result<(), Halt> {
+    for (mut state, terms) in objects {
+        state.uses = state.uses.checked_add(1).ok_or(Refusal::Overflow { what: "the count of uses" })?;
+        view.put(key::object(&terms.object), &state);
+    }
+    Ok(())
+}
+
+/// Takes a slot of the executor, in the state and in the pool of this block's draws.
+fn occupy(
+    view: &mut View,
+    genesis: &Genesis,
+    pool: &mut Vec<(NodeId, NodeState)>,
+    executor: &NodeId,
+) -> Result<(), Halt> {
+    nodes::change(view, executor, |node| node.running += 1)?;
+    if let Some((_, node)) = pool.iter_mut().find(|(node, _)| node == executor) {
+        node.running += 1;
+    }
+    pool.retain(|(_, node)| node.running < genesis.limits.slots_per_node);
+    Ok(())
+}
+
+/// The open task a transaction is about, with its assignment.
+pub(crate) fn assigned(view: &mut View, id: &TaskId, attempt: u8) -> Result<(OpenTask, AssignedTask), Halt> {
+    let state: TaskState = view.get(&key::task(id))?.ok_or(Refusal::TaskUnknown { task: *id })?;
+    let TaskState::Open(open) = state else { return Err(Refusal::TaskSettled { task: *id }.into()) };
+    if open.attempt != attempt {
+        return Err(Refusal::Attempt { task: *id, expected: open.attempt, got: attempt }.into());
+    }
+    let assigned = open.assigned.clone().ok_or(Refusal::NotAssigned { task: *id })?;
+    Ok((*open, assigned))
+}
+
+/// A custodian posts what it has released for the attempt under way, once.
+pub(crate) fn post_releases(
+    view: &mut View,
+    custodian: &NodeId,
+    id: &TaskId,
+    releases: &[Signed<Release>],
+) -> Result<(), Halt> {
+    let attempt = releases.first().map_or(1, |release| release.unverified().attempt);
+    let (mut open, assigned) = self::assigned(view, id, attempt)?;
+    let Err(at) = open.released.binary_search(custodian) else {
+        return Err(Refusal::AlreadyReleased { custodian: *custodian }.into());
+    };
+    let objects = objects::states_of_task(view, &open.task)?;
+    check_releases(&open, &assigned, &objects, releases)?;
+    open.released.insert(at, *custodian);
+    view.put(key::task(id), &TaskState::Open(Box::new(open)));
+    view.record(Fact::Releases(Box::new(model::Releases { task: *id, releases: releases.to_vec() })));
+    Ok(())
+}
+
+/// Checks that each release is for this run, of a share that its custodian holds. Answers their positions in the task.
+pub(crate) fn check_releases(
+    open: &OpenTask,
+    assigned: &AssignedTask,
+    objects: &[ObjectState],
+    releases: &[Signed<Release>],
+) -> Result<Vec<usize>, Refusal> {
+    let id = open.task.id();
+    let positions = check::positions(&open.task, releases)?;
+    for (release, position) in releases.iter().map(Signed::unverified).zip(&positions) {
+        let (state, custodian) = (&objects[*position], release.custodian);
+        let holder = usize::from(release.index).checked_sub(1).and_then(|at| state.custodians.get(at));
+        if holder != Some(&custodian) {
+            return Err(Refusal::NotCustodian { custodian, object: release.object, index: release.index });
+        }
+        for (what, same) in [
+            ("task", release.task == id),
+            ("attempt", release.attempt == open.attempt),
+            ("executor", release.executor == assigned.executor),
+            ("epoch", release.epoch == state.epoch),
+            ("terms", release.terms == assigned.terms[*position]),
+        ] {
+            if !same {
+                return Err(Refusal::Release { custodian, what });
+            }
+        }
+    }
+    Ok(positions)
+}
