@@ -1,0 +1,215 @@
+//! The rules of a release, in the order in which they are asked. Each is one function; each refusal has a test that fails
+//! for that reason alone (`tests/it/attacks`).
+//!
+//! R6 (budgets of differential privacy) comes with that tier.
+
+use model::{
+    AttestationResult, Bytes32, Canonical as _, CustodyMode, Digest, NetworkId, NodeId, ObjectId, ObjectKind,
+    ReleaseRequest, Signed, Terms,
+};
+
+use super::{
+    CustodianConfig, HEAD_AGE_MS_MAX, Refusal, ReleaseFacts,
+    facts::{FactsError, ObjectFacts},
+    store::{Held, SerialSeen, State},
+};
+use crate::wrap;
+
+/// A share that is asked for: the object, what is final about it, what is held of it.
+pub(super) struct Asked<'a> {
+    pub(super) facts: &'a ObjectFacts,
+    pub(super) held: &'a Held,
+}
+
+/// R1: every object whose published deposit names this node is held under exactly that deposit, and no object of the task is
+/// revoked.
+pub(super) fn r1_objects<'a>(
+    me: &NodeId,
+    state: &'a State,
+    facts: &'a ReleaseFacts,
+) -> Result<Vec<Asked<'a>>, Refusal> {
+    let task = facts.task.get();
+    let mut asked = Vec::new();
+    for id in task.objects() {
+        if !facts.objects.iter().any(|facts| facts.id() == id) {
+            return Err(FactsError { task: task.id(), what: "object" }.into());
+        }
+    }
+    for object in &facts.objects {
+        let id = object.id();
+        if object.terms.get().unverified().revoked || state.serial_seen(&id).is_some_and(|seen| seen.revoked) {
+            return Err(Refusal::Revoked { object: id });
+        }
+        let deposit = &object.object.get().deposit;
+        if deposit.custodians.iter().any(|holder| holder.node == *me) {
+            let held = state.held(&deposit.digest()).filter(|held| held.deposit.object == id);
+            let held = held.ok_or(Refusal::OtherDeposit { object: id, epoch: deposit.epoch })?;
+            asked.push(Asked { facts: object, held });
+        }
+    }
+    if asked.is_empty() { Err(Refusal::NothingHeld { task: task.id() }) } else { Ok(asked) }
+}
+
+/// R2: the request names the finalized assignment of its task, and that assignment still runs.
+pub(super) fn r2_assignment(request: &ReleaseRequest, facts: &ReleaseFacts) -> Result<(), Refusal> {
+    let (assignment, task) = (facts.assignment.get(), facts.task.get().id());
+    let named = request.task == task
+        && assignment.task == task
+        && request.assignment == facts.assignment.digest()
+        && request.attempt == assignment.attempt;
+    if !named {
+        return Err(Refusal::OtherAssignment { task: request.task });
+    }
+    let (deadline_ms, time_ms) = (assignment.deadline_ms, facts.head.time_ms());
+    if time_ms < deadline_ms { Ok(()) } else { Err(Refusal::DeadlinePassed { deadline_ms, time_ms }) }
+}
+
+/// R3: this node's view of the ledger is fresh by its own clock, and has never been further.
+pub(super) fn r3_head(now_ms: u64, state: &State, facts: &ReleaseFacts) -> Result<(), Refusal> {
+    let age_ms = now_ms.saturating_sub(facts.head.time_ms());
+    if age_ms > HEAD_AGE_MS_MAX {
+        return Err(Refusal::HeadStale { age_ms, age_ms_max: HEAD_AGE_MS_MAX });
+    }
+    let (height, height_seen) = (facts.head.height(), state.height());
+    if height < height_seen { Err(Refusal::HeadRolledBack { height, height_seen }) } else { Ok(()) }
+}
+
+/// R4: the executor is the assigned one; with strict custody it holds no share of the inputs and is not of this operator.
+pub(super) fn r4_executor(
+    config: &CustodianConfig,
+    request: &ReleaseRequest,
+    facts: &ReleaseFacts,
+) -> Result<(), Refusal> {
+    let executor = request.executor;
+    if executor != facts.assignment.get().executor {
+        return Err(Refusal::NotAssigned { executor });
+    }
+    if config.mode == CustodyMode::Development {
+        return Ok(());
+    }
+    for object in &facts.objects {
+        if object.object.get().deposit.custodians.iter().any(|holder| holder.node == executor) {
+            return Err(Refusal::ExecutorHoldsShare { executor, object: object.id() });
+        }
+    }
+    let operator = &facts.registration.get().operator;
+    if *operator == config.operator {
+        return Err(Refusal::SameOperator { executor, operator: operator.clone() });
+    }
+    Ok(())
+}
+
+/// R5: the terms of every object, read by this custodian itself, admit the task, and the assignment applies those terms.
+pub(super) fn r5_terms(network: &NetworkId, state: &State, facts: &ReleaseFacts) -> Result<(), Refusal> {
+    let mut output_bytes_max = facts.task.get().limits.output_bytes;
+    for object in &facts.objects {
+        let terms = current_terms(network, state, facts, object)?;
+        admits(terms, object, facts)?;
+        output_bytes_max = output_bytes_max.min(terms.output_bytes_max.unwrap_or(u64::MAX));
+    }
+    let bytes = facts.assignment.get().output_bytes_max;
+    if bytes > output_bytes_max { Err(Refusal::OutputCap { bytes, bytes_max: output_bytes_max }) } else { Ok(()) }
+}
+
+/// The owner's own words, not older than any seen before, and the ones that the assignment applies.
+fn current_terms<'a>(
+    network: &NetworkId,
+    state: &State,
+    facts: &ReleaseFacts,
+    object: &'a ObjectFacts,
+) -> Result<&'a Terms, Refusal> {
+    let id = object.id();
+    let signed: &Signed<Terms> = object.terms.get();
+    let terms = signed.verify(network).map_err(|cause| Refusal::TermsSignature { object: id, cause: Some(cause) })?;
+    // The object id is the hash of the manifest, so this owner is the one whose share was deposited.
+    if terms.object != id || terms.owner != object.object.get().manifest.unverified().owner {
+        return Err(Refusal::TermsSignature { object: id, cause: None });
+    }
+    if let Some(SerialSeen { serial, .. }) = state.serial_seen(&id).filter(|seen| seen.serial > terms.serial) {
+        return Err(Refusal::TermsOutdated { object: id, serial: terms.serial, serial_seen: serial });
+    }
+    let applied = facts.assignment.get().terms.iter().find(|applied| applied.object == id);
+    match applied {
+        Some(applied) if applied.serial == terms.serial && applied.digest == signed.digest() => Ok(terms),
+        _ => Err(Refusal::TermsNotApplied { object: id }),
+    }
+}
+
+fn admits(terms: &Terms, object: &ObjectFacts, facts: &ReleaseFacts) -> Result<(), Refusal> {
+    let (task, id) = (facts.task.get(), object.id());
+    let is_program = task.program == id;
+    let is_data = task.inputs.iter().any(|input| input.object == id);
+    let counterparts: Vec<ObjectId> = match object.object.get().manifest.unverified().kind {
+        ObjectKind::Program if is_program && !is_data => task.inputs.iter().map(|input| input.object).collect(),
+        ObjectKind::Data if is_data && !is_program => vec![task.program],
+        _ => return Err(Refusal::WrongKind { object: id }),
+    };
+    if !terms.requesters.admits(&task.requester) {
+        return Err(Refusal::RequesterNotAdmitted { object: id, requester: task.requester });
+    }
+    if let Some(counterpart) = counterparts.into_iter().find(|counterpart| !terms.counterparts.admits(counterpart)) {
+        return Err(Refusal::CounterpartNotAdmitted { object: id, counterpart });
+    }
+    match terms.expires_ms {
+        Some(expires_ms) if facts.task.time_ms() >= expires_ms => Err(Refusal::TermsExpired { object: id, expires_ms }),
+        _ => Ok(()),
+    }
+}
+
+/// What this custodian found when it appraised evidence itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnAppraisal {
+    pub(super) registration: Digest,
+    pub(super) result: AttestationResult,
+}
+
+/// R7: this custodian has appraised the evidence behind the executor's verdict itself, it says what the verdict says, and the
+/// verdict still holds.
+pub(super) fn r7_evidence(
+    request: &ReleaseRequest,
+    facts: &ReleaseFacts,
+    own: impl Fn(&model::ContentId) -> Option<OwnAppraisal>,
+) -> Result<(), Refusal> {
+    let (verdict, registration) = (facts.verdict.get(), facts.registration.get());
+    let executor = request.executor;
+    let (expires_ms, time_ms) = (verdict.expires_ms, facts.head.time_ms());
+    if time_ms >= expires_ms {
+        return Err(Refusal::VerdictEnded { executor, expires_ms, time_ms });
+    }
+    let own = own(&verdict.evidence).ok_or(Refusal::NotAppraised { evidence: verdict.evidence })?;
+    let agrees = facts.verdict.digest() == facts.assignment.get().verdict
+        && verdict.node == executor
+        && registration.node == executor
+        && registration.digest() == verdict.registration
+        && own.registration == verdict.registration
+        && own.result == verdict.result;
+    if agrees { Ok(()) } else { Err(Refusal::VerdictDiffers { executor }) }
+}
+
+/// R8: the attested key has signed this very request: for this custodian, with a nonce of its own, for an ephemeral key.
+pub(super) fn r8_request(
+    network: &NetworkId,
+    me: &NodeId,
+    signed: &Signed<ReleaseRequest>,
+    nonce_is_ours: impl Fn(&ReleaseRequest, &Bytes32) -> bool,
+) -> Result<(), Refusal> {
+    let request = signed.verify(network).map_err(Refusal::RequestSignature)?;
+    if request.custodian != *me {
+        return Err(Refusal::OtherCustodian { custodian: request.custodian });
+    }
+    if !nonce_is_ours(request, &request.nonce) {
+        return Err(Refusal::Nonce);
+    }
+    if wrap::is_public_key(&request.ephemeral_key.0) { Ok(()) } else { Err(Refusal::EphemeralKey) }
+}
+
+/// R9: a task needs few ephemeral keys: one for each attempt, and one more for an executor that started again.
+pub(super) fn r9_keys(request: &ReleaseRequest, state: &State, keys_max: usize) -> Result<(), Refusal> {
+    let key = Digest::of(&request.ephemeral_key.0);
+    let used = state.task(&request.task).map_or(&[][..], |task| &task.ephemeral_keys);
+    if used.len() < keys_max || used.contains(&key) {
+        Ok(())
+    } else {
+        Err(Refusal::TooManyKeys { task: request.task, keys_max })
+    }
+}
