@@ -41,6 +41,7 @@ pub use execute::{dry_run, execute, execute_remembering, reads};
 pub use memory::MemoryState;
 pub use money::{NetworkFee, Price, quote, transaction_fee};
 pub use refusal::Refusal;
+pub use settle::{Owed, payments, result_bytes_max};
 
 use model::Seed;
 

@@ -1,7 +1,6 @@
 //! Credits: balances, fees, prices. Integers, checked; the sum over all accounts never changes.
 
 use model::{AccountId, FeeSchedule, Genesis, Limits, Terms};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     Refusal, key,
@@ -10,8 +9,7 @@ use crate::{
 };
 
 /// The network's part of a task's price.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NetworkFee {
     /// To the executor, by declared limits.
     pub executor: u64,
@@ -64,7 +62,8 @@ pub fn quote<'a>(
     Ok(Price { owners, network, total: total.ok_or_else(overflow)? })
 }
 
-fn network_fee(genesis: &Genesis, limits: &Limits, objects: u64) -> Option<NetworkFee> {
+/// The network fee of a task with these limits that uses `objects` objects; `None` if it does not fit.
+pub(crate) fn network_fee(genesis: &Genesis, limits: &Limits, objects: u64) -> Option<NetworkFee> {
     const MIB_64: u64 = 64 << 20;
     let fees = &genesis.fees;
     let executor = fees

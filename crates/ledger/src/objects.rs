@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    AccountId, Canonical, ContentId, CustodyMode, Deposit, Digest, Fact, Genesis, NodeId, ObjectId, PublishedObject,
-    Signed, StorageAck, Task, Terms,
+    AccountId, Canonical, ContentId, CustodyMode, Deposit, Digest, Fact, Genesis, ObjectId, PublishedObject, Signed,
+    StorageAck, Task, Terms,
 };
 
 use crate::{
@@ -179,25 +179,25 @@ pub(crate) struct Stored {
 }
 
 /// Checks acknowledgements: all are for this content, by attested nodes other than its maker, for long enough; and there
-/// are `copies` for the ciphertext and for the leaves each. Answers who stores the ciphertext, ascending.
+/// are `copies` for the ciphertext and for the leaves each.
 pub(crate) fn check_storage(
     view: &mut View,
     genesis: &Genesis,
     content: &Stored,
     storage: &[Signed<StorageAck>],
-) -> Result<Vec<NodeId>, Halt> {
+) -> Result<(), Halt> {
     view.expect(storage.iter().map(|ack| key::node(&ack.unverified().node)))?;
-    let (mut ciphertext, mut leaves) = (Vec::new(), Vec::new());
+    let (mut ciphertext, mut leaves) = (0, 0);
     let mut leaves_bytes = None;
     for ack in storage.iter().map(Signed::unverified) {
         check_ack(view, genesis, content, ack)?;
         // The order of acknowledgements makes nodes distinct per content (`check`).
         if ack.content == content.ciphertext {
             same_bytes(ack.bytes == content.ciphertext_bytes)?;
-            ciphertext.push(ack.node);
+            ciphertext += 1;
         } else if ack.content == content.leaves {
             same_bytes(*leaves_bytes.get_or_insert(ack.bytes) == ack.bytes)?;
-            leaves.push(ack.node);
+            leaves += 1;
         } else {
             return Err(
                 Refusal::Mismatch { what: "storage acknowledgement", rule: "the ciphertext or its leaves" }.into()
@@ -205,12 +205,12 @@ pub(crate) fn check_storage(
         }
     }
     let needed = genesis.limits.copies as usize;
-    for (what, got) in [("the ciphertext", ciphertext.len()), ("the list of leaf hashes", leaves.len())] {
+    for (what, got) in [("the ciphertext", ciphertext), ("the list of leaf hashes", leaves)] {
         if got < needed {
             return Err(Refusal::Copies { what, got, needed }.into());
         }
     }
-    Ok(ciphertext)
+    Ok(())
 }
 
 fn check_ack(view: &mut View, genesis: &Genesis, content: &Stored, ack: &StorageAck) -> Result<(), Halt> {

@@ -1,22 +1,24 @@
 //! The end of a task: the receipt is checked against what it rests on, and everybody is paid in the same block.
 
 use model::{
-    AccountId, Completion, Fact, FailureClass, Genesis, NodeId, Outcome, Payment, Release, ResultSeal, Settlement,
-    Signed, StorageAck, TaskId,
+    AccountId, Completion, ContentId, Fact, FailureClass, Genesis, NodeId, ObjectKind, Outcome, Payment, ResultSeal,
+    Settlement, Signed, StorageAck, Task, TaskId,
 };
 
 use crate::{
-    Refusal, key,
-    money::{self, NetworkFee},
-    nodes,
+    Refusal, key, money, nodes,
     objects::{self, Stored},
     state::{AssignedTask, Deadline, ObjectState, OpenTask, SettledTask, TaskState},
     tasks,
     view::{Halt, View},
 };
 
-/// What the frame of a result may add to the output: names, the exit code, 64 KiB of stderr, padding and tags.
-const RESULT_FRAME_BYTES: u64 = 1 << 20;
+/// Most bytes of the sealed result of a run from which `output_bytes_max` bytes may leave: padding adds at most an eighth,
+/// the frame (names, the exit code, 64 KiB of stderr, tags) less than 1 MiB.
+pub fn result_bytes_max(output_bytes_max: u64) -> u64 {
+    const FRAME_BYTES: u64 = 1 << 20;
+    output_bytes_max.saturating_add(output_bytes_max / 8).saturating_add(FRAME_BYTES)
+}
 
 /// An executor ends its task.
 pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completion) -> Result<(), Halt> {
@@ -26,25 +28,23 @@ pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completi
     check_receipt(view, completion, &assigned)?;
     let objects = objects::states_of_task(view, &open.task)?;
     let positions = tasks::check_releases(&open, &assigned, &objects, &completion.releases)?;
-    let mut payments = Payments::new(&open);
-    match &receipt.outcome {
+    let failure = match &receipt.outcome {
         Outcome::Done(result) => {
             check_enough(&open, &objects, &positions)?;
-            let stored_by = check_result(view, genesis, result, &assigned, &completion.storage)?;
-            payments.owners(&objects, &assigned.owner_prices);
-            payments.network(genesis, &assigned, completion, &positions, &stored_by);
+            check_result(view, genesis, result, &assigned, &completion.storage)?;
+            None
         }
-        Outcome::Failed(class) if class.guest_at_fault() => {
-            // The guest cannot have been at fault before its key, and that of its data, were there.
-            check_enough(&open, &objects, &positions)?;
-            payments.network(genesis, &assigned, completion, &positions, &[]);
+        Outcome::Failed(class) => {
+            if class.guest_at_fault() {
+                // The guest cannot have been at fault before its key, and those of its data, were there.
+                check_enough(&open, &objects, &positions)?;
+            }
+            Some(*class)
         }
-        Outcome::Failed(_) => {}
-    }
-    let failure = match &receipt.outcome {
-        Outcome::Done(_) => None,
-        Outcome::Failed(class) => Some(*class),
     };
+    let owed = objects.iter().zip(&assigned.owner_prices);
+    let owed = owed.map(|(object, price)| Owed { owner: object.owner, kind: object.kind, price: *price });
+    let payments = payments(genesis, &open.task, open.locked, &owed.collect::<Vec<_>>(), completion);
     nodes::change(view, &assigned.executor, |node| node.running = node.running.saturating_sub(1))?;
     view.eligible_changed = true;
     let deadline = Deadline { at_ms: assigned.deadline_ms, task: id };
@@ -54,14 +54,14 @@ pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completi
         receipt: Some(completion.receipt.clone()),
         releases: completion.releases.clone(),
         storage: completion.storage.clone(),
-        payments: payments.finish(),
+        payments,
     };
     settle(view, settlement, failure)
 }
 
 /// Nobody answered, or nobody may: all of it goes back.
 pub(crate) fn refund(view: &mut View, id: TaskId, open: &OpenTask) -> Result<(), Halt> {
-    let payments = Payments::new(open).finish();
+    let payments = Payments { left: open.locked, list: Vec::new() }.refund(open.task.requester);
     let settlement = Settlement { task: id, receipt: None, releases: Vec::new(), storage: Vec::new(), payments };
     settle(view, settlement, Some(FailureClass::Lapsed))
 }
@@ -104,16 +104,15 @@ fn check_enough(open: &OpenTask, objects: &[ObjectState], positions: &[usize]) -
     Ok(())
 }
 
-/// The result is small enough and stored by others. Answers by whom.
+/// The result is small enough and stored by others.
 fn check_result(
     view: &mut View,
     genesis: &Genesis,
     result: &ResultSeal,
     assigned: &AssignedTask,
     storage: &[Signed<StorageAck>],
-) -> Result<Vec<NodeId>, Halt> {
-    let allowed = assigned.output_bytes_max;
-    let bytes_max = allowed.saturating_add(allowed / 8).saturating_add(RESULT_FRAME_BYTES);
+) -> Result<(), Halt> {
+    let bytes_max = result_bytes_max(assigned.output_bytes_max);
     if result.ciphertext_bytes > bytes_max {
         return Err(Refusal::Output { bytes: result.ciphertext_bytes, bytes_max }.into());
     }
@@ -126,22 +125,42 @@ fn check_result(
     objects::check_storage(view, genesis, &content, storage)
 }
 
-/// Divides what was locked for a task. Whatever is not given to somebody goes back to the requester.
+/// What one object's owner is owed for a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// The owner.
+    pub owner: AccountId,
+    /// What the object is, which is the reason of the payment.
+    pub kind: ObjectKind,
+    /// The price under the terms that were applied.
+    pub price: u64,
+}
+
+/// How `locked` credits are divided when a task ends with this outcome. A pure function of what stands in the log, so
+/// that a verifier computes it again.
+///
+/// `owed` is in the order of [`Task::objects`]. Owners are paid for a success alone; the network fee is paid for a
+/// success and for a failure of the guest; what is left goes back to the requester.
+pub fn payments(genesis: &Genesis, task: &Task, locked: u64, owed: &[Owed], completion: &Completion) -> Vec<Payment> {
+    let mut payments = Payments { left: locked, list: Vec::new() };
+    match &completion.receipt.unverified().outcome {
+        Outcome::Done(result) => {
+            payments.owners(owed);
+            payments.network(genesis, task, completion, Some(&result.ciphertext));
+        }
+        Outcome::Failed(class) if class.guest_at_fault() => payments.network(genesis, task, completion, None),
+        Outcome::Failed(_) => {}
+    }
+    payments.refund(task.requester)
+}
+
+/// Divides what was locked for a task. Nothing is ever given that is not left.
 struct Payments {
-    requester: AccountId,
-    network_fee: NetworkFee,
     left: u64,
     list: Vec<Payment>,
 }
 
 impl Payments {
-    fn new(open: &OpenTask) -> Self {
-        let network = open.network_fee.total().unwrap_or(u64::MAX);
-        // This sum was computed, checked, when it was locked.
-        let left = open.owner_prices.iter().fold(network, |sum, price| sum.saturating_add(*price));
-        Self { requester: open.task.requester, network_fee: open.network_fee, left, list: Vec::new() }
-    }
-
     /// Gives `amount` of what is left; several payments to one account for one reason are one.
     fn give(&mut self, to: AccountId, amount: u64, reason: &str) {
         let amount = amount.min(self.left);
@@ -155,34 +174,28 @@ impl Payments {
         }
     }
 
-    /// Each owner's price under the terms that were applied.
-    fn owners(&mut self, objects: &[ObjectState], prices: &[u64]) {
-        for (object, price) in objects.iter().zip(prices) {
-            self.give(object.owner, *price, &object.kind.to_string());
+    fn owners(&mut self, owed: &[Owed]) {
+        for owed in owed {
+            self.give(owed.owner, owed.price, &owed.kind.to_string());
         }
     }
 
     /// The whole network fee: executor, custodians, storage, validators; what does not divide, or finds nobody, goes to
     /// the treasury.
-    fn network(
-        &mut self,
-        genesis: &Genesis,
-        assigned: &AssignedTask,
-        completion: &Completion,
-        positions: &[usize],
-        stored_by: &[NodeId],
-    ) {
-        let fee = self.network_fee;
+    fn network(&mut self, genesis: &Genesis, task: &Task, completion: &Completion, result: Option<&ContentId>) {
+        // It fits: the same sum was locked.
+        let fee = money::network_fee(genesis, &task.limits, 1 + task.inputs.len() as u64).unwrap_or_default();
         let before = self.left;
-        self.give(assigned.executor, fee.executor, "executor");
-        for position in 0..assigned.terms.len() {
-            let of_object =
-                |(release, at): (&Signed<Release>, &usize)| (*at == position).then(|| release.unverified().custodian);
-            let custodians: Vec<NodeId> = completion.releases.iter().zip(positions).filter_map(of_object).collect();
-            self.share(&custodians, fee.custodians_per_object, "custodian");
+        self.give(completion.receipt.unverified().executor, fee.executor, "executor");
+        for object in task.objects() {
+            let released = completion.releases.iter().map(Signed::unverified);
+            let released = released.filter(|release| release.object == object).map(|release| release.custodian);
+            self.share(&released.collect::<Vec<_>>(), fee.custodians_per_object, "custodian");
         }
-        for node in stored_by.iter().take(usize::try_from(fee.copies).unwrap_or(usize::MAX)) {
-            self.give(*node, fee.storage_per_copy, "storage");
+        let stored = completion.storage.iter().map(Signed::unverified);
+        let stored = stored.filter(|ack| Some(&ack.content) == result).take(genesis.limits.copies as usize);
+        for ack in stored {
+            self.give(ack.node, fee.storage_per_copy, "storage");
         }
         let validators: Vec<NodeId> = genesis.validators.iter().map(|validator| validator.node).collect();
         self.share(&validators, fee.validators, "validator");
@@ -198,9 +211,8 @@ impl Payments {
         }
     }
 
-    fn finish(mut self) -> Vec<Payment> {
-        let (requester, left) = (self.requester, self.left);
-        self.give(requester, left, "refund");
+    fn refund(mut self, requester: AccountId) -> Vec<Payment> {
+        self.give(requester, self.left, "refund");
         self.list
     }
 }

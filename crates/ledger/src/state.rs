@@ -3,8 +3,6 @@
 use model::{AccountId, AttestationResult, Digest, FailureClass, NodeId, ObjectKind, Seed, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
-use crate::NetworkFee;
-
 /// An account. An account that never was is the same as one with nothing and nonce 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -170,8 +168,8 @@ pub struct OpenTask {
     pub task: Task,
     /// Locked for each owner, in the order of [`Task::objects`].
     pub owner_prices: Vec<u64>,
-    /// Locked for the network.
-    pub network_fee: NetworkFee,
+    /// Locked in all: the owners' prices and the network fee.
+    pub locked: u64,
     /// The attempt under way, or waited for: 1, or 2 after a re-draw.
     pub attempt: u8,
     /// Who let attempt 1 lapse.

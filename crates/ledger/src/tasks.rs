@@ -38,7 +38,7 @@ pub(crate) fn submit(view: &mut View, genesis: &Genesis, task: &Task) -> Result<
     let open = OpenTask {
         task: task.clone(),
         owner_prices: price.owners,
-        network_fee: price.network,
+        locked: price.total,
         attempt: 1,
         lapsed: None,
         assigned: None,
@@ -143,7 +143,7 @@ pub(crate) fn draw_waiting(view: &mut View, genesis: &Genesis, seed: Option<Seed
     let height = view.height();
     let ripe = |waiting: &&Waiting| waiting.height.saturating_add(2) <= height;
     let ripe: Vec<Waiting> = view.schedule()?.waiting.iter().filter(ripe).copied().collect();
-    // Block 1 alone has no seed, and no task is that old.
+    // The first block after genesis, and after a change of committee, has no seed; the next one has.
     let (Some(seed), false) = (seed, ripe.is_empty()) else { return Ok(()) };
     let alive_ms = view.schedule()?.alive_ms;
     let mut pool = pool(view, genesis)?;

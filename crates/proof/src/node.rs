@@ -1,0 +1,169 @@
+//! The executor: drawn by the beacon, with a verdict that held, for keys that evidence vouches for.
+
+use attest::Expectation;
+use model::{
+    AppraisalPolicy, Assignment, AttestationResult, Canonical, CustodyMode, Digest, EventLog, Evidence, Genesis,
+    NetworkId, NodeId, log,
+};
+
+use crate::{
+    Extras, Link, Proof, ProofError,
+    error::{same, signed},
+    facts::Facts,
+};
+
+/// Checks the draw: seed, index, path, deadline, and what the terms allow to leave.
+pub(crate) fn check_draw(genesis: &Genesis, network: &finality::Network, facts: &Facts) -> Result<(), ProofError> {
+    const LINK: Link = Link::Draw;
+    let assignment: &Assignment = facts.assignment.get();
+    network.check_seed(&assignment.seed)?;
+    same((1..=2).contains(&assignment.attempt), LINK, "the attempt", "the first or the second")?;
+    same(assignment.eligible_size > 0, LINK, "the list of eligible nodes", "a list with an entry")?;
+    let index = ledger::draw_index(&assignment.seed, &assignment.task, assignment.attempt, assignment.eligible_size);
+    same(assignment.index == index, LINK, "the index that was drawn", "the one that the seed gives")?;
+    let listed = log::check_path(
+        &assignment.eligible_root,
+        u64::from(assignment.eligible_size),
+        u64::from(index),
+        &Digest(assignment.executor.0),
+        &assignment.path,
+    );
+    same(listed, LINK, "the executor", "the eligible node at the index that was drawn")?;
+    // The seed of a later block than the request: nobody could have known it.
+    let later = facts.task.height().saturating_add(2) <= facts.assignment.height();
+    same(later, LINK, "the draw", "at least two blocks after the request")?;
+    let limits = &facts.task.get().limits;
+    let allowed = facts.objects.iter().filter_map(|object| object.terms.get().unverified().output_bytes_max);
+    let output = allowed.fold(limits.output_bytes, u64::min);
+    same(assignment.output_bytes_max == output, LINK, "what may leave", "the strictest of task and terms")?;
+    let at_ms = facts.assignment.time_ms();
+    let deadline = at_ms.saturating_add(limits.run_ms).saturating_add(genesis.limits.overhead_ms);
+    same(assignment.deadline_ms == deadline, LINK, "the deadline", "what the limits give")?;
+    let holds_share = |node: &NodeId| {
+        let mut custodians = facts.objects.iter().flat_map(|object| &object.object.get().deposit.custodians);
+        custodians.any(|custodian| custodian.node == *node)
+    };
+    let apart = genesis.custody == CustodyMode::Development || !holds_share(&assignment.executor);
+    same(apart, LINK, "the executor", "no custodian of its inputs")
+}
+
+/// Checks the verdict: about the executor, fresh when it was drawn, signed by enough of those drawn to appraise it.
+pub(crate) fn check_verdict(genesis: &Genesis, network: &NetworkId, facts: &Facts) -> Result<(), ProofError> {
+    const LINK: Link = Link::Verdict;
+    let verdict = facts.verdict.get();
+    let executor = facts.assignment.get().executor;
+    same(facts.assignment.get().verdict == facts.verdict.digest(), LINK, "the verdict", "the one the draw rests on")?;
+    same(verdict.node == executor, LINK, "the verdict's node", "the executor")?;
+    let at_ms = facts.verdict.time_ms();
+    let expires_ms = at_ms.saturating_add(genesis.appraisal.verdict_ms);
+    same(verdict.expires_ms == expires_ms, LINK, "the verdict's expiry", "what the network's policy gives")?;
+    let fresh = facts.assignment.time_ms() < verdict.expires_ms;
+    same(fresh, LINK, "the verdict", "one that held when the executor was drawn")?;
+    let window = at_ms / genesis.appraisal.window_ms.max(1);
+    let open = verdict.window == window || verdict.window.checked_add(1) == Some(window);
+    same(open, LINK, "the verdict's window", "the one it was made in, or the one before")?;
+    check_drawn(genesis, &verdict.node, &verdict.drawn)?;
+    check_votes(network, facts)?;
+    check_registration(genesis, facts)
+}
+
+/// Appraisers are validators other than the node, as many as the policy draws. Which ones the beacon drew, the ledger has
+/// checked against the window's seed; that seed stands in no record.
+fn check_drawn(genesis: &Genesis, node: &NodeId, drawn: &[NodeId]) -> Result<(), ProofError> {
+    const LINK: Link = Link::Verdict;
+    let others = genesis.validators.iter().filter(|validator| validator.node != *node).count();
+    let expected = others.min(genesis.appraisal.appraisers as usize);
+    same(drawn.len() == expected, LINK, "the number of appraisers drawn", "what the policy says")?;
+    let ascending = drawn.windows(2).all(|pair| pair[0] < pair[1]);
+    same(ascending, LINK, "the list of appraisers", "ascending, without repetition")?;
+    for appraiser in drawn {
+        if appraiser == node || genesis.validator(appraiser).is_none() {
+            return Err(ProofError::Stranger { link: LINK, who: *appraiser, what: "may not appraise this node" });
+        }
+    }
+    Ok(())
+}
+
+fn check_votes(network: &NetworkId, facts: &Facts) -> Result<(), ProofError> {
+    const LINK: Link = Link::Verdict;
+    let verdict = facts.verdict.get();
+    let ascending =
+        verdict.votes.windows(2).all(|pair| pair[0].unverified().appraiser < pair[1].unverified().appraiser);
+    same(ascending, LINK, "the list of votes", "ascending, one of each appraiser")?;
+    for vote in &verdict.votes {
+        let vote = signed(vote, network, LINK)?;
+        if !verdict.drawn.contains(&vote.appraiser) {
+            return Err(ProofError::Stranger { link: LINK, who: vote.appraiser, what: "votes and was not drawn" });
+        }
+        let agrees = (vote.subject, vote.registration, vote.evidence, vote.window, vote.result)
+            == (verdict.node, verdict.registration, verdict.evidence, verdict.window, verdict.result);
+        same(agrees, LINK, "a vote", "for what the verdict says")?;
+    }
+    let needed = AppraisalPolicy::votes_needed(verdict.drawn.len());
+    if verdict.votes.len() < needed {
+        return Err(ProofError::TooFew { link: LINK, what: "votes", got: verdict.votes.len(), needed });
+    }
+    Ok(())
+}
+
+fn check_registration(genesis: &Genesis, facts: &Facts) -> Result<(), ProofError> {
+    const LINK: Link = Link::Verdict;
+    let registration = facts.registration.get();
+    let vouched = registration.digest() == facts.verdict.get().registration;
+    same(vouched, LINK, "the registration", "the one the verdict vouches for")?;
+    same(registration.node == facts.verdict.get().node, LINK, "the registration's node", "the executor")?;
+    let approved = genesis.validator(&registration.node).is_some_and(|approved| {
+        approved.operator == registration.operator
+            && approved.region == registration.region
+            && approved.endorsement == registration.endorsement
+    });
+    same(approved, LINK, "operator, region or endorsement", "what the committee has approved")
+}
+
+/// Appraises the evidence behind the verdict again, as of the block it names. Answers whether that could be done: without
+/// the event log, the votes alone stand for it.
+pub(crate) fn check_evidence(
+    genesis: &Genesis,
+    network: &NetworkId,
+    proof: &Proof,
+    extras: &Extras<'_>,
+    facts: &Facts,
+) -> Result<bool, ProofError> {
+    const LINK: Link = Link::Evidence;
+    let unreadable = |cause| ProofError::Encoding { link: LINK, cause };
+    let verdict = facts.verdict.get();
+    let evidence = Evidence::from_bytes(&proof.evidence.0, Evidence::BYTES_MAX).map_err(unreadable)?;
+    same(evidence.block_id() == verdict.evidence, LINK, "the evidence", "the block that the verdict names")?;
+    same(evidence.registration == *facts.registration.get(), LINK, "the evidence", "for the registered keys")?;
+    same(evidence.window == verdict.window, LINK, "the evidence's window", "the verdict's")?;
+    let in_proof = proof.event_log.as_ref().map(|log| log.0.as_slice());
+    let beside = || extras.blocks.iter().map(Vec::as_slice).find(|block| is_block(&evidence.tpm.log, block));
+    let Some(log) = in_proof.or_else(beside) else { return Ok(false) };
+    same(is_block(&evidence.tpm.log, log), LINK, "the event log", "the block that the evidence names")?;
+    let log = EventLog::from_bytes(log, Evidence::BYTES_MAX).map_err(unreadable)?;
+    let result = appraise_again(genesis, network, &evidence, &log)?;
+    same(result == verdict.result, LINK, "what appraisal finds", "what the verdict says")?;
+    Ok(true)
+}
+
+fn is_block(id: &model::ContentId, block: &[u8]) -> bool {
+    model::ContentId::of_dag_cbor(block) == *id
+}
+
+/// Judged at the time of the block it names: that it was fresh when they voted, the appraisers vouch for.
+fn appraise_again(
+    genesis: &Genesis,
+    network: &NetworkId,
+    evidence: &Evidence,
+    log: &EventLog,
+) -> Result<AttestationResult, ProofError> {
+    let (node, block) = (evidence.registration.node, evidence.block);
+    let expectation = Expectation::of_genesis(genesis, *network, &node, evidence.window, block, block.time_ms);
+    let expectation = expectation.ok_or(ProofError::Stranger {
+        link: Link::Evidence,
+        who: node,
+        what: "is not approved by the committee",
+    })?;
+    let appraised = attest::appraise(evidence, log, &expectation).map_err(ProofError::Evidence)?;
+    Ok(appraised.result())
+}
