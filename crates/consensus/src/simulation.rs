@@ -1,0 +1,1 @@
+//! The same validator on the engine's deterministic runtime and simulated network.
