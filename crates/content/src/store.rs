@@ -1,0 +1,549 @@
+//! The block store: one file per block, named by its hash.
+//!
+//! ```text
+//! DIR/lock            held while the store is open
+//! DIR/staged/N        written, not yet synced; emptied when the store is opened
+//! DIR/blocks/xy/HEX   one block; HEX is its sha2-256, xy are the two digits before the last (as Kubo's flatfs)
+//! DIR/roots/CID       a record that every block under CID is here; written last
+//! ```
+//!
+//! A block is first written under `staged`, then the file system is synced once for the whole batch, then every file is
+//! renamed into place. So a file under `blocks` is never torn, whenever the machine loses power, and a root record
+//! never claims more than is there. Bytes are hashed again whenever they are read.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use model::{ContentId, Digest};
+
+use crate::Block;
+
+/// Staged bytes at which a writer should flush.
+pub(crate) const FLUSH_BYTES: u64 = 64 << 20;
+/// Up to this many files are synced one by one; beyond it the whole file system is, once.
+const SINGLE_SYNCS_MAX: usize = 8;
+/// A root record is a decimal number and a word.
+const ROOT_RECORD_BYTES_MAX: u64 = 64;
+
+/// Why the store could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The folder belongs to a process that still runs.
+    #[error("the block store {} is open in another process", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The disk or the file system.
+    #[error("the block store could not {doing} {}", path.display())]
+    Io {
+        /// What was attempted.
+        doing: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        cause: io::Error,
+    },
+    /// The block would not fit.
+    #[error("the block store is full: {used_bytes} of {bytes_max} bytes are used")]
+    Full {
+        /// Bytes stored.
+        used_bytes: u64,
+        /// Bytes allowed.
+        bytes_max: u64,
+    },
+    /// The file has changed on disk. It has been removed, so that the block can be fetched again.
+    #[error("block {cid} was damaged on disk and has been removed")]
+    Damaged {
+        /// Which block.
+        cid: ContentId,
+    },
+}
+
+/// A store of blocks. Clones share it. All methods block: call them from a blocking thread.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    dir: PathBuf,
+    bytes_max: u64,
+    used: AtomicU64,
+    staged: Mutex<Staged>,
+    /// Held by whoever moves staged blocks into place: one at a time.
+    flushing: Mutex<()>,
+    next_name: AtomicU64,
+    _lock: File,
+}
+
+#[derive(Default)]
+struct Staged {
+    files: HashMap<Digest, StagedFile>,
+    bytes: u64,
+}
+
+#[derive(Clone)]
+struct StagedFile {
+    name: u64,
+    bytes: u64,
+}
+
+impl Store {
+    /// Opens the store in `dir`, which is created if need be. It will hold at most `bytes_max` bytes of blocks.
+    ///
+    /// What an interrupted batch left behind is removed.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another process has it open; [`StoreError::Io`].
+    pub fn open(dir: &Path, bytes_max: u64) -> Result<Self, StoreError> {
+        for sub in ["", "blocks", "roots", "staged"] {
+            let path = dir.join(sub);
+            fs::create_dir_all(&path).map_err(|cause| io_error("create", &path, cause))?;
+        }
+        let lock = lock(dir)?;
+        let staged = dir.join("staged");
+        for path in files_in(&staged)? {
+            fs::remove_file(&path).map_err(|cause| io_error("remove", &path, cause))?;
+        }
+        let store = Self(Arc::new(Inner {
+            dir: dir.to_path_buf(),
+            bytes_max,
+            used: AtomicU64::new(0),
+            staged: Mutex::default(),
+            flushing: Mutex::new(()),
+            next_name: AtomicU64::new(0),
+            _lock: lock,
+        }));
+        store.0.used.store(store.bytes_on_disk()?, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    /// The block named `cid`, or `None` if it is not here.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the bytes on disk have another hash; [`StoreError::Io`].
+    pub fn get(&self, cid: &ContentId) -> Result<Option<Block>, StoreError> {
+        let digest = cid.hash();
+        let Some(data) = self.read(&digest)? else { return Ok(None) };
+        match Block::check(*cid, data) {
+            Ok(block) => Ok(Some(block)),
+            Err(_) => {
+                self.remove(&digest)?;
+                Err(StoreError::Damaged { cid: *cid })
+            }
+        }
+    }
+
+    /// Whether a block is here. Does not read it.
+    pub fn has(&self, cid: &ContentId) -> bool {
+        self.size(cid).is_some()
+    }
+
+    /// How many bytes a block has, or `None` if it is not here. Does not read it.
+    pub fn size(&self, cid: &ContentId) -> Option<u64> {
+        self.size_of(&cid.hash())
+    }
+
+    pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
+        if let Some(file) = self.staged().files.get(digest) {
+            return Some(file.bytes);
+        }
+        let meta = fs::metadata(self.block_path(digest)).ok()?;
+        meta.is_file().then(|| meta.len())
+    }
+
+    /// Stores blocks durably, with one sync for all of them. Blocks that are here already cost nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Io`].
+    pub fn put_batch(&self, blocks: &[Block]) -> Result<(), StoreError> {
+        for block in blocks {
+            self.stage(block)?;
+        }
+        let moved = self.flush()?;
+        self.sync_names(&moved)
+    }
+
+    /// Stores one block durably.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Io`].
+    pub fn put(&self, block: &Block) -> Result<(), StoreError> {
+        self.put_batch(std::slice::from_ref(block))
+    }
+
+    /// Writes a block without making it durable: [`Store::flush`] or [`Store::keep`] does, for many at once.
+    /// It can be read at once. Returns the number of bytes staged and not flushed.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Io`].
+    pub fn stage(&self, block: &Block) -> Result<u64, StoreError> {
+        let digest = block.cid().hash();
+        let bytes = block.data().len() as u64;
+        if self.size_of(&digest).is_some() {
+            return Ok(self.staged().bytes);
+        }
+        self.reserve(bytes)?;
+        let name = self.0.next_name.fetch_add(1, Ordering::Relaxed);
+        let path = self.staged_path(name);
+        if let Err(cause) = fs::write(&path, block.data()) {
+            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            let _ = fs::remove_file(&path); // what is left is removed when the store is opened next
+            return Err(io_error("write", &path, cause));
+        }
+        let mut staged = self.staged();
+        if staged.files.contains_key(&digest) || self.block_path(&digest).is_file() {
+            // somebody else stored the same block meanwhile
+            drop(staged);
+            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            fs::remove_file(&path).map_err(|cause| io_error("remove", &path, cause))?;
+            return Ok(self.staged().bytes);
+        }
+        staged.files.insert(digest, StagedFile { name, bytes });
+        staged.bytes += bytes;
+        Ok(staged.bytes)
+    }
+
+    /// Syncs everything staged so far, once, and moves it into place. The names themselves become durable with the next
+    /// [`Store::keep`]. Returns what was moved.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn flush(&self) -> Result<Vec<Digest>, StoreError> {
+        let _one_at_a_time = self.0.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch: Vec<(Digest, StagedFile)> =
+            self.staged().files.iter().map(|(digest, file)| (*digest, file.clone())).collect();
+        self.sync_contents(&batch)?;
+        for (digest, file) in &batch {
+            self.move_into_place(digest, file)?;
+        }
+        Ok(batch.into_iter().map(|(digest, _)| digest).collect())
+    }
+
+    /// Records, after everything else is durable, that all `bytes` of the file under `root` are here.
+    /// Call it only when they are: `unixfs::complete` and `Peer::fetch_all` find that out.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn keep(&self, root: &ContentId, bytes: u64) -> Result<(), StoreError> {
+        let moved = self.flush()?;
+        if moved.len() <= SINGLE_SYNCS_MAX {
+            self.sync_names(&moved)?
+        } else {
+            self.sync_file_system()?
+        }
+        self.write_root(root, bytes, "kept")
+    }
+
+    /// The size of the file under `root` if every block of it is known to be here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn kept(&self, root: &ContentId) -> Result<Option<u64>, StoreError> {
+        let record = self.read_root(root)?;
+        Ok(record.filter(|record| !record.doubtful).map(|record| record.bytes))
+    }
+
+    /// Every root that was ever kept, with the size of its file.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn roots(&self) -> Result<Vec<(ContentId, u64)>, StoreError> {
+        let mut roots = Vec::new();
+        for path in files_in(&self.0.dir.join("roots"))? {
+            let Some(root) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+            if let Some(record) = self.read_root(&root)? {
+                roots.push((root, record.bytes));
+            }
+        }
+        Ok(roots)
+    }
+
+    /// Removes the record of a root. Its blocks stay: other files may share them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn forget(&self, root: &ContentId) -> Result<(), StoreError> {
+        remove_if_there(&self.root_path(root)).map(|_| ())
+    }
+
+    /// Removes one block. Returns whether it was here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn delete(&self, cid: &ContentId) -> Result<bool, StoreError> {
+        self.flush()?;
+        self.remove(&cid.hash())
+    }
+
+    /// The digest of every block in place, in no order. Files with other names are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] for the folder itself, and as items.
+    pub fn iter(&self) -> Result<impl Iterator<Item = Result<Digest, StoreError>> + use<>, StoreError> {
+        let folders = folders_in(&self.0.dir.join("blocks"))?;
+        Ok(folders.into_iter().flat_map(|folder| match files_in(&folder) {
+            Ok(files) => files.iter().filter_map(|path| digest_of_path(path).map(Ok)).collect(),
+            Err(error) => vec![Err(error)],
+        }))
+    }
+
+    /// Bytes of all blocks, staged ones included.
+    pub fn used_bytes(&self) -> u64 {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// The folder it lives in.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    pub(crate) fn read(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
+        let staged = self.staged().files.get(digest).map(|file| self.staged_path(file.name));
+        if let Some(path) = staged
+            && let Some(data) = read_block_file(&path)?
+        {
+            return Ok(Some(data));
+        }
+        // not staged, or moved into place between the two looks
+        read_block_file(&self.block_path(digest))
+    }
+
+    fn staged(&self) -> MutexGuard<'_, Staged> {
+        self.0.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        let bytes_max = self.0.bytes_max;
+        let fits = |used: u64| used.checked_add(bytes).filter(|total| *total <= bytes_max);
+        self.0
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .map(|_| ())
+            .map_err(|used_bytes| StoreError::Full { used_bytes, bytes_max })
+    }
+
+    fn sync_contents(&self, batch: &[(Digest, StagedFile)]) -> Result<(), StoreError> {
+        if batch.len() > SINGLE_SYNCS_MAX {
+            return self.sync_file_system();
+        }
+        for (_, file) in batch {
+            sync(&self.staged_path(file.name))?;
+        }
+        Ok(())
+    }
+
+    fn sync_file_system(&self) -> Result<(), StoreError> {
+        let dir = &self.0.dir;
+        let folder = File::open(dir).map_err(|cause| io_error("open", dir, cause))?;
+        rustix::fs::syncfs(&folder).map_err(|cause| io_error("sync", dir, cause.into()))
+    }
+
+    fn sync_names(&self, moved: &[Digest]) -> Result<(), StoreError> {
+        if moved.len() > SINGLE_SYNCS_MAX {
+            return self.sync_file_system();
+        }
+        for digest in moved {
+            if let Some(folder) = self.block_path(digest).parent() {
+                sync(folder)?;
+            }
+        }
+        if moved.is_empty() { Ok(()) } else { sync(&self.0.dir.join("blocks")) }
+    }
+
+    fn move_into_place(&self, digest: &Digest, file: &StagedFile) -> Result<(), StoreError> {
+        let from = self.staged_path(file.name);
+        let to = self.block_path(digest);
+        rename_making_folder(&from, &to).map_err(|cause| io_error("move into place", &to, cause))?;
+        let mut staged = self.staged();
+        if let Some(file) = staged.files.remove(digest) {
+            staged.bytes -= file.bytes;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.block_path(digest);
+        if !path.is_file() {
+            return Ok(false);
+        }
+        self.doubt_roots()?; // before the block is gone, whatever happens in between
+        let bytes = remove_if_there(&path)?.unwrap_or(0);
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn bytes_on_disk(&self) -> Result<u64, StoreError> {
+        let mut total = 0;
+        for digest in self.iter()? {
+            total += self.size_of(&digest?).unwrap_or(0);
+        }
+        Ok(total)
+    }
+
+    /// The block that is gone may be under any root: none of them is known to be whole any more.
+    fn doubt_roots(&self) -> Result<(), StoreError> {
+        for (root, bytes) in self.roots()? {
+            if self.kept(&root)?.is_some() {
+                self.write_root(&root, bytes, "doubtful")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_root(&self, root: &ContentId, bytes: u64, state: &str) -> Result<(), StoreError> {
+        let name = self.0.next_name.fetch_add(1, Ordering::Relaxed);
+        let from = self.staged_path(name);
+        let to = self.root_path(root);
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&from)?;
+            writeln!(file, "{bytes} {state}")?;
+            file.sync_all()?;
+            fs::rename(&from, &to)
+        };
+        write().map_err(|cause| io_error("write the root record", &to, cause))?;
+        sync(&self.0.dir.join("roots"))
+    }
+
+    fn read_root(&self, root: &ContentId) -> Result<Option<RootRecord>, StoreError> {
+        let path = self.root_path(root);
+        let Some(text) = read_bounded(&path, ROOT_RECORD_BYTES_MAX)? else { return Ok(None) };
+        Ok(RootRecord::parse(&text))
+    }
+
+    fn staged_path(&self, name: u64) -> PathBuf {
+        self.0.dir.join("staged").join(name.to_string())
+    }
+
+    /// Names are made of a digest's hexadecimal digits and nothing a peer or a file says, so they stay in the folder.
+    fn block_path(&self, digest: &Digest) -> PathBuf {
+        let name = digest.to_string();
+        let folder = &name[name.len() - 3..name.len() - 1];
+        self.0.dir.join("blocks").join(folder).join(&name)
+    }
+
+    fn root_path(&self, root: &ContentId) -> PathBuf {
+        self.0.dir.join("roots").join(root.to_string())
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({}, {} bytes)", self.0.dir.display(), self.used_bytes())
+    }
+}
+
+struct RootRecord {
+    bytes: u64,
+    doubtful: bool,
+}
+
+impl RootRecord {
+    /// A record that does not parse is no record: the file is looked at again and the record rewritten.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (bytes, state) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;
+        Some(Self { bytes: bytes.parse().ok()?, doubtful: state != "kept" })
+    }
+}
+
+fn io_error(doing: &'static str, path: &Path, cause: io::Error) -> StoreError {
+    StoreError::Io { doing, path: path.to_path_buf(), cause }
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let file = File::create(&path).map_err(|cause| io_error("create", &path, cause))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse { path: dir.to_path_buf() }),
+        Err(fs::TryLockError::Error(cause)) => Err(io_error("lock", &path, cause)),
+    }
+}
+
+fn sync(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|cause| io_error("sync", path, cause))
+}
+
+fn rename_making_folder(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            if let Some(folder) = to.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::rename(from, to)
+        }
+        result => result,
+    }
+}
+
+fn read_block_file(path: &Path) -> Result<Option<Bytes>, StoreError> {
+    Ok(read_bounded(path, Block::BYTES_MAX as u64)?.map(Bytes::from))
+}
+
+/// At most `bytes_max + 1` bytes of a file: one byte more than allowed is enough to be refused by whoever checks.
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len().min(bytes_max + 1);
+        let mut data = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1);
+        file.take(bytes_max + 1).read_to_end(&mut data)?;
+        Ok(data)
+    };
+    match read() {
+        Ok(data) => Ok(Some(data)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(io_error("read", path, cause)),
+    }
+}
+
+/// Removes a file and tells its size, or `None` if it was not there.
+fn remove_if_there(path: &Path) -> Result<Option<u64>, StoreError> {
+    let remove = || -> io::Result<u64> {
+        let bytes = fs::metadata(path)?.len();
+        fs::remove_file(path)?;
+        Ok(bytes)
+    };
+    match remove() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(io_error("remove", path, cause)),
+    }
+}
+
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    entries(folder, |kind| kind.is_file())
+}
+
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    entries(folder, |kind| kind.is_dir())
+}
+
+fn entries(folder: &Path, wanted: fn(&fs::FileType) -> bool) -> Result<Vec<PathBuf>, StoreError> {
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if wanted(&entry.file_type()?) {
+                paths.push(entry.path());
+            }
+        }
+        Ok(paths)
+    };
+    list().map_err(|cause| io_error("list", folder, cause))
+}
+
+fn digest_of_path(path: &Path) -> Option<Digest> {
+    let name = path.file_name()?.to_str()?;
+    let digest: Digest = name.parse().ok()?;
+    (digest.to_string() == name).then_some(digest)
+}
