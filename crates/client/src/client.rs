@@ -1,0 +1,260 @@
+//! A network as one account sees it: every answer is checked before it is used.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use finality::{Finalized, Head};
+use model::{
+    Canonical as _, Digest, Genesis, NetworkId, Record, Signed, Transaction,
+    api::{ProvenExtension, ProvenRecords, ProvenState},
+};
+use tokio::sync::OnceCell;
+
+use crate::{
+    error::ClientError,
+    memory::StateDir,
+    network::{Checkpoint, NetworkFile},
+    nodes::{Miss, Nodes, Question, conclude, decode},
+};
+
+/// How far a head's ledger time may be from this machine's clock, either way.
+pub const HEAD_AGE_MS_MAX: u64 = 30_000;
+
+/// How long a transaction may take until it is final.
+const FINAL_MS_MAX: u64 = 30_000;
+
+/// How often the network is asked whether a transaction is final.
+const POLL_MS: u64 = 40;
+
+/// To how many nodes a transaction is handed.
+const SUBMIT_NODES: usize = 2;
+
+/// A network, checked.
+pub struct Client {
+    pub(crate) file: NetworkFile,
+    pub(crate) network: finality::Network,
+    pub(crate) nodes: Nodes,
+    pub(crate) state_dir: StateDir,
+    genesis: OnceCell<Genesis>,
+    /// The newest head seen by this process.
+    newest: Mutex<Option<Checkpoint>>,
+    extension: OnceCell<()>,
+}
+
+impl Client {
+    /// Prepares to ask a network; nothing is sent yet. `prefer` is a node to ask first.
+    ///
+    /// # Errors
+    /// [`ClientError`] if there is no node to ask.
+    pub fn new(file: NetworkFile, prefer: Option<&str>, state_dir: StateDir) -> Result<Self, ClientError> {
+        let nodes = Nodes::new(file.nodes.iter().map(|node| node.api.clone()), prefer)?;
+        let network = finality::Network { id: file.id, key: file.key };
+        Ok(Self {
+            file,
+            network,
+            nodes,
+            state_dir,
+            genesis: OnceCell::new(),
+            newest: Mutex::new(None),
+            extension: OnceCell::new(),
+        })
+    }
+
+    /// Its id.
+    pub fn network_id(&self) -> NetworkId {
+        self.network.id
+    }
+
+    /// The file it was made from.
+    pub fn network_file(&self) -> &NetworkFile {
+        &self.file
+    }
+
+    /// The genesis, checked against the network id.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn genesis(&self) -> Result<&Genesis, ClientError> {
+        self.genesis
+            .get_or_try_init(|| {
+                self.nodes.ask("the genesis", || Question::get("/v1/genesis"), |bytes| self.check_genesis(&bytes))
+            })
+            .await
+    }
+
+    fn check_genesis(&self, bytes: &[u8]) -> Result<Genesis, Miss> {
+        let genesis = Genesis::from_bytes(bytes, Genesis::BYTES_MAX).map_err(Miss::disbelieve)?;
+        if genesis.network_id() != self.file.id {
+            return Err(Miss::Disbelieved(format!("it serves another network, {}", genesis.network_id())));
+        }
+        if genesis.network_key != self.file.key {
+            return Err(Miss::Disbelieved("the network file names another key than the genesis".to_owned()));
+        }
+        Ok(genesis)
+    }
+
+    /// Checks, once per process, that the ledger extends what this machine or the network file has seen before.
+    ///
+    /// # Errors
+    /// [`ClientError`]: no node can show it.
+    pub async fn check_extension(&self) -> Result<(), ClientError> {
+        self.extension.get_or_try_init(|| self.extend_last_head()).await.map(|()| ())
+    }
+
+    async fn extend_last_head(&self) -> Result<(), ClientError> {
+        let last = self.state_dir.last_head(&self.network.id)?;
+        let known = [last, self.file.checkpoint].into_iter().flatten().max_by_key(|head| head.log_size);
+        let Some(known) = known.filter(|known| known.log_size > 0) else { return Ok(()) };
+        let path = format!("/v1/extension?from={}", known.log_size);
+        let head = self
+            .nodes
+            .ask_owned(
+                "the ledger that this machine has seen before",
+                || Question::get(&path),
+                |bytes| {
+                    let proven: ProvenExtension = decode(&bytes)?;
+                    let head = self
+                        .network
+                        .check_extension(known.log_size, &known.log_root, &proven)
+                        .map_err(Miss::disbelieve)?;
+                    self.check_age(&head)?;
+                    Ok(head)
+                },
+            )
+            .await?;
+        self.state_dir.remember(&self.network.id, &head)?;
+        Ok(())
+    }
+
+    /// Refuses a head that is old, or of another history than one seen before.
+    fn check_age(&self, head: &Head) -> Result<(), Miss> {
+        let now_ms = now_ms();
+        if head.time_ms() + HEAD_AGE_MS_MAX < now_ms {
+            let age_s = (now_ms - head.time_ms()) / 1_000;
+            return Err(Miss::Disbelieved(format!("its newest block is {age_s} s old")));
+        }
+        if head.time_ms() > now_ms + HEAD_AGE_MS_MAX {
+            let early_s = (head.time_ms() - now_ms) / 1_000;
+            return Err(Miss::Disbelieved(format!(
+                "its newest block is {early_s} s in the future of this machine's clock"
+            )));
+        }
+        self.check_history(head)
+    }
+
+    fn check_history(&self, head: &Head) -> Result<(), Miss> {
+        let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let this = Checkpoint {
+            height: head.height(),
+            time_ms: head.time_ms(),
+            log_size: head.log_size(),
+            log_root: head.log_root(),
+        };
+        match *newest {
+            Some(seen) if seen.height == this.height && seen != this => {
+                Err(Miss::Disbelieved("two different blocks of the same height are certified".to_owned()))
+            }
+            Some(seen) if seen.height >= this.height => Ok(()),
+            Some(seen) if seen.log_size > this.log_size => Err(Miss::Disbelieved("its log has shrunk".to_owned())),
+            _ => {
+                *newest = Some(this);
+                Ok(())
+            }
+        }
+    }
+
+    /// Records with a proof, from a path of the API. The answer's head is fresh; whether the list is complete is not known.
+    pub(crate) async fn records(&self, what: &str, path: &str) -> Result<(Head, Vec<Finalized<Record>>), ClientError> {
+        self.records_within(what, path, Duration::from_secs(30)).await
+    }
+
+    pub(crate) async fn records_within(
+        &self,
+        what: &str,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<(Head, Vec<Finalized<Record>>), ClientError> {
+        let timeout_ms = timeout.as_millis() as u64;
+        let question = || Question { timeout_ms, ..Question::get(path) };
+        let (head, records) = self.nodes.ask_owned(what, question, |bytes| self.check_records(&bytes)).await?;
+        Ok((head, records))
+    }
+
+    pub(crate) fn check_records(&self, bytes: &[u8]) -> Result<(Head, Vec<Finalized<Record>>), Miss> {
+        let proven: ProvenRecords = decode(bytes)?;
+        let (head, records) = self.network.check_proven(&proven).map_err(Miss::disbelieve)?;
+        self.check_age(&head)?;
+        Ok((head, records))
+    }
+
+    /// What the live state holds under a key, at a fresh head.
+    pub(crate) async fn state(&self, what: &str, key: ledger::Key) -> Result<(Head, Option<Vec<u8>>), ClientError> {
+        let path = format!("/v1/state/{}", Digest(key));
+        self.nodes.ask_owned(what, || Question::get(&path), |bytes| self.check_state(key, &bytes)).await
+    }
+
+    fn check_state(&self, key: ledger::Key, bytes: &[u8]) -> Result<(Head, Option<Vec<u8>>), Miss> {
+        let proven: ProvenState = decode(bytes)?;
+        if proven.key != Digest(key) {
+            return Err(Miss::Disbelieved("it answered another question".to_owned()));
+        }
+        let (head, value) = self.network.check_state(&proven).map_err(Miss::disbelieve)?;
+        self.check_age(&head)?;
+        Ok((head, value))
+    }
+
+    /// Hands in a transaction. Returns when a node has accepted it; it is not final then.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the network's reason.
+    pub(crate) async fn submit(&self, transaction: &Signed<Transaction>) -> Result<(), ClientError> {
+        let bytes = transaction.to_bytes();
+        let expected = transaction.id();
+        let mut misses = Vec::new();
+        let mut accepted = 0;
+        for node in self.nodes.order() {
+            let asked = self.nodes.ask_one(&node, Question::post("/v1/transactions", bytes.clone())).await;
+            match asked.and_then(|answer| decode::<Digest>(&answer)) {
+                Ok(id) if id == expected => accepted += 1,
+                Ok(_) => misses.push((node, Miss::Disbelieved("it took another transaction".to_owned()))),
+                Err(miss) => misses.push((node, miss)),
+            }
+            if accepted == SUBMIT_NODES {
+                break;
+            }
+        }
+        if accepted > 0 { Ok(()) } else { Err(conclude("a transaction", misses)) }
+    }
+
+    /// Asks again and again until there is an answer, or time is up.
+    pub(crate) async fn until_final<T, F>(&self, what: &str, ask: impl Fn() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Option<T>, ClientError>>,
+    {
+        let end = tokio::time::Instant::now() + Duration::from_millis(FINAL_MS_MAX);
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(answer);
+            }
+            if tokio::time::Instant::now() > end {
+                return Err(ClientError::NotFinal { what: what.to_owned(), waited_s: FINAL_MS_MAX / 1_000 });
+            }
+            tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+        }
+    }
+}
+
+/// Decodes a value of the state that was proven; only a newer ledger than this client could break it.
+pub(crate) fn read_state<T: model::Canonical>(bytes: &[u8]) -> Result<T, ClientError> {
+    T::from_bytes(bytes, 1 << 20).map_err(|cause| ClientError::Machine {
+        what: "read the ledger's state; is this program too old?",
+        cause: cause.into(),
+    })
+}
+
+/// This machine's clock, milliseconds since 1970. Used for freshness alone.
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

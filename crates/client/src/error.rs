@@ -1,0 +1,198 @@
+//! What can go wrong for an owner or a requester: whose fault it is, and what to do next.
+
+use model::{FailureClass, ObjectId, TaskId};
+
+use crate::file::FileError;
+
+/// Why something could not be done. [`ClientError::hint`] says what to do next.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// A file of the user cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The account key cannot be used.
+    #[error("cannot use the account key")]
+    Key(#[source] custody::KeyFileError),
+    /// The network file names no node.
+    #[error("the network file names no node")]
+    NoNodes,
+    /// No node gave an answer that passed the checks.
+    #[error("no node gave an answer that can be believed about {what}: {}", list(tried))]
+    NoAnswer {
+        /// What was asked.
+        what: String,
+        /// Every node that was asked, and why its answer was not taken.
+        tried: Vec<Skipped>,
+    },
+    /// The network says no.
+    #[error("{error}")]
+    Refused {
+        /// What it says.
+        error: String,
+        /// What it advises.
+        hint: String,
+    },
+    /// All nodes agree that there is no such thing.
+    #[error("this network knows no {what}")]
+    Unknown {
+        /// For example `task 5f…`.
+        what: String,
+    },
+    /// Somebody else's object.
+    #[error("{object} does not belong to this account")]
+    NotOwner {
+        /// Which.
+        object: ObjectId,
+    },
+    /// Too few nodes can hold shares of the key.
+    #[error("{found} nodes with a fresh verdict can hold shares of the key, {needed} are needed")]
+    TooFewCustodians {
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        needed: usize,
+    },
+    /// Too few nodes stored the content.
+    #[error("{found} nodes have acknowledged copies of {what}, {needed} are needed: {}", list(tried))]
+    TooFewCopies {
+        /// Which part.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        needed: usize,
+        /// Those who did not, and why.
+        tried: Vec<Skipped>,
+    },
+    /// The output folder is in use for something else.
+    #[error("{reason}")]
+    Folder {
+        /// Why it cannot be used.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The transaction did not take effect in time.
+    #[error("{what} was handed in, but is not final after {waited_s} s")]
+    NotFinal {
+        /// What was handed in.
+        what: String,
+        /// How long was waited, seconds.
+        waited_s: u64,
+    },
+    /// Another transaction of the same account took its place.
+    #[error("another transaction of this account was final first")]
+    Overtaken,
+    /// The task ended without a result.
+    #[error("task {task} failed: {}", explain(*class))]
+    TaskFailed {
+        /// Which.
+        task: TaskId,
+        /// Why.
+        class: FailureClass,
+    },
+    /// The proof of a finished task does not hold.
+    #[error("the proof of task {task} does not hold")]
+    Proof {
+        /// Which.
+        task: TaskId,
+        /// Which link is broken.
+        #[source]
+        cause: proof::ProofError,
+    },
+    /// The result is not what the proof says.
+    #[error("the result of task {task} cannot be opened")]
+    Result {
+        /// Which.
+        task: TaskId,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file could not be sealed.
+    #[error("cannot seal {what}")]
+    Seal {
+        /// Which.
+        what: String,
+        /// Why.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// This machine could not do its part.
+    #[error("cannot {what}")]
+    Machine {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl ClientError {
+    pub(crate) fn machine(what: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> Self {
+        move |cause| Self::Machine { what, cause }
+    }
+
+    /// What to do next, in one sentence; empty if nobody knows.
+    pub fn hint(&self) -> String {
+        let hint = match self {
+            Self::File(FileError::Read { .. }) => "is the path right?",
+            Self::File(_) => "`samovar publish --help` shows the form of terms and descriptions",
+            Self::Key(_) => "`samovar keygen FILE` makes a key; --key or SAMOVAR_KEY names it",
+            Self::NoNodes => "add [[nodes]] with id and api to it",
+            Self::NoAnswer { .. } => {
+                "are the nodes running (`samovar node --config …`), is this the right --network, and is this machine's clock right?"
+            }
+            Self::Refused { hint, .. } | Self::Folder { hint, .. } => return hint.clone(),
+            Self::Unknown { .. } => "`samovar objects list` and `samovar tasks list` show what there is",
+            Self::NotOwner { .. } => "name the key of its owner with --key",
+            Self::TooFewCustodians { .. } => "`samovar nodes list` shows verdicts; wait until more nodes have one",
+            Self::TooFewCopies { .. } => "run the same command again; nothing was paid",
+            Self::NotFinal { .. } => "run the same command again: it goes on from here and pays once",
+            Self::Overtaken => "run the same command again; do not use one key in two commands at the same time",
+            Self::TaskFailed { class, .. } => advise(*class),
+            Self::Proof { .. } => "do not rely on this result; keep the folder and tell the network's operators",
+            Self::Result { .. } => "`samovar fetch TASK --out DIR` tries again; was it asked for with this --key?",
+            Self::Seal { .. } | Self::Machine { .. } => "",
+        };
+        hint.to_owned()
+    }
+}
+
+fn explain(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Guest => "the program crashed, or is none that the sandbox runs",
+        FailureClass::Limit => "the program reached a limit of time, memory or output",
+        FailureClass::Keys => "the custodians did not release the keys",
+        FailureClass::Content => "content could not be fetched, or was not what its seal says",
+        FailureClass::Node => "the machine that ran it failed",
+        FailureClass::Lapsed => "no machine answered before the deadline",
+    }
+}
+
+fn advise(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Guest => {
+            "try the program with `samovar try`; the owners' prices came back, the network fee was kept"
+        }
+        FailureClass::Limit => {
+            "raise --time-limit, --memory-limit or --output-limit; the owners' prices came back, the network fee was kept"
+        }
+        _ => "the price came back; ask again with another --out",
+    }
+}
+
+/// A node that was passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Base of its API.
+    pub node: String,
+    /// Why.
+    pub why: String,
+}
+
+fn list(tried: &[Skipped]) -> String {
+    tried.iter().map(|skipped| format!("{} ({})", skipped.node, skipped.why)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,113 @@
+//! Seeing a transaction through: handed in, final, in effect, and never twice.
+//!
+//! A transaction takes effect at most once, because its nonce does. So it is written down before it is handed in, and
+//! whoever was interrupted hands in the same bytes again. It is signed anew only when a certified head shows that its
+//! nonce is used and a head no older shows that it is not in effect: then it never will be.
+
+use custody::AccountKey;
+use model::{Action, Signed, Transaction};
+
+use crate::{
+    client::{Client, read_state},
+    error::ClientError,
+};
+
+/// Something to be done once.
+pub(crate) trait Intent: Sync {
+    /// A few words for people, for example `the task`.
+    fn what(&self) -> String;
+    /// The action, for a transaction with this nonce.
+    fn action(&self, nonce: u64) -> Action;
+    /// Where the state shows that `transaction` took effect.
+    fn effect_key(&self, transaction: &Signed<Transaction>) -> ledger::Key;
+    /// Whether the value there means that it did.
+    fn in_effect(&self, transaction: &Signed<Transaction>, value: Option<&[u8]>) -> bool;
+    /// Writes the transaction down, before it is handed in.
+    fn write_down(&self, transaction: &Signed<Transaction>) -> Result<(), ClientError>;
+}
+
+/// What the ledger shows about a transaction.
+enum Standing {
+    InEffect,
+    Open,
+    /// Its nonce belongs to another transaction; the account's next is inside.
+    Overtaken(u64),
+}
+
+/// How often a transaction is signed anew because others of the same account were faster.
+const OVERTAKEN_MAX: usize = 8;
+
+impl Client {
+    /// Hands in what `intent` wants, or `earlier`, the transaction written down for it, until it is in effect.
+    pub(crate) async fn land(
+        &self,
+        key: &AccountKey,
+        intent: &dyn Intent,
+        earlier: Option<Signed<Transaction>>,
+    ) -> Result<Signed<Transaction>, ClientError> {
+        let mut transaction = match earlier {
+            Some(transaction) => transaction,
+            None => self.write_next(key, intent, self.account(&key.account()).await?.nonce)?,
+        };
+        for _ in 0..OVERTAKEN_MAX {
+            match self.see_through(intent, &transaction).await? {
+                Standing::InEffect => return Ok(transaction),
+                Standing::Overtaken(nonce) => transaction = self.write_next(key, intent, nonce)?,
+                Standing::Open => break,
+            }
+        }
+        Err(ClientError::Overtaken)
+    }
+
+    fn write_next(
+        &self,
+        key: &AccountKey,
+        intent: &dyn Intent,
+        nonce: u64,
+    ) -> Result<Signed<Transaction>, ClientError> {
+        let body = Transaction { account: key.account(), nonce, action: intent.action(nonce) };
+        let transaction = key.sign(&self.network.id, body);
+        intent.write_down(&transaction)?;
+        Ok(transaction)
+    }
+
+    async fn see_through(
+        &self,
+        intent: &dyn Intent,
+        transaction: &Signed<Transaction>,
+    ) -> Result<Standing, ClientError> {
+        if let standing @ (Standing::InEffect | Standing::Overtaken(_)) = self.standing(intent, transaction).await? {
+            return Ok(standing);
+        }
+        if let Err(refused) = self.submit(transaction).await {
+            // It may be refused because it is final since.
+            return match self.standing(intent, transaction).await? {
+                Standing::Open => Err(refused),
+                standing => Ok(standing),
+            };
+        }
+        self.until_final(&intent.what(), || async {
+            Ok(match self.standing(intent, transaction).await? {
+                Standing::Open => None,
+                standing => Some(standing),
+            })
+        })
+        .await
+    }
+
+    async fn standing(&self, intent: &dyn Intent, transaction: &Signed<Transaction>) -> Result<Standing, ClientError> {
+        let body = transaction.unverified();
+        let what = intent.what();
+        let (head, value) = self.state(&what, ledger::key::account(&body.account)).await?;
+        let account: ledger::state::AccountState = match value {
+            None => Default::default(),
+            Some(bytes) => read_state(&bytes)?,
+        };
+        let (effect_head, value) = self.state(&what, intent.effect_key(transaction)).await?;
+        if intent.in_effect(transaction, value.as_deref()) {
+            return Ok(Standing::InEffect);
+        }
+        let used = account.nonce > body.nonce && effect_head.height() >= head.height();
+        Ok(if used { Standing::Overtaken(account.nonce) } else { Standing::Open })
+    }
+}

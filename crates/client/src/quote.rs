@@ -1,0 +1,154 @@
+//! Asking beforehand: would a task be admitted, whose rule binds, what does it cost. Free, and promises nothing.
+
+use ledger::{NetworkFee, state::ObjectState};
+use model::{AccountId, Blob, Bytes32, Limits, ObjectId, ObjectKind, Task, Terms};
+
+use crate::{client::Client, error::ClientError, listing::ObjectView, run::Request};
+
+/// What a task would meet.
+#[derive(Clone, Debug)]
+pub struct Quote {
+    /// What stands against it, in the order found; empty if it would be admitted.
+    pub obstacles: Vec<Obstacle>,
+    /// What each owner asks, program first.
+    pub owners: Vec<OwnerPrice>,
+    /// What the network asks.
+    pub network: NetworkFee,
+    /// All together, transaction fees apart.
+    pub total: u64,
+    /// Most bytes that may leave, and whose rule that is; `None` is the request's own.
+    pub output_bytes_max: (u64, Option<ObjectId>),
+    /// Most a task may declare on this network.
+    pub limits_max: Limits,
+    /// Nodes with a fresh verdict.
+    pub nodes: usize,
+}
+
+/// What an owner asks for one use.
+#[derive(Clone, Debug)]
+pub struct OwnerPrice {
+    /// For which object.
+    pub object: ObjectId,
+    /// Who gets it.
+    pub owner: AccountId,
+    /// Credits.
+    pub price: u64,
+}
+
+/// Something that stands against a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Whose rule it is; `None` for the network's.
+    pub owner: Option<AccountId>,
+    /// What it is.
+    pub reason: String,
+}
+
+impl Client {
+    /// Says what `request`, asked for by `requester`, would meet and cost.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`] if an object does not exist, and the rest.
+    pub async fn quote(&self, requester: AccountId, request: &Request) -> Result<Quote, ClientError> {
+        self.check_extension().await?;
+        let genesis = self.genesis().await?;
+        let task = request.task_of(requester);
+        let mut objects = Vec::new();
+        for id in task.objects() {
+            objects.push(self.object(&id).await?);
+        }
+        let (head, nodes) = self.nodes().await?;
+        let nodes = nodes.iter().filter(|node| node.is_fresh(0)).count();
+
+        let mut obstacles = obstacles_of_network(&request.limits, &genesis.limits.task, nodes);
+        let mut owners = Vec::new();
+        let mut terms = Vec::new();
+        let mut output_bytes_max = (request.limits.output_bytes, None);
+        for (position, (view, state)) in objects.iter().enumerate() {
+            let Some(signed) = &view.terms else { continue };
+            let those = signed.unverified();
+            obstacles.extend(obstacles_of_owner(position, view, state, those, &task, head.time_ms()));
+            if let Some(bytes) = those.output_bytes_max.filter(|bytes| *bytes < output_bytes_max.0) {
+                output_bytes_max = (bytes, Some(view.id));
+            }
+            owners.push(OwnerPrice { object: view.id, owner: state.owner, price: those.price });
+            terms.push(those);
+        }
+        let price = ledger::quote(genesis, &request.limits, terms)
+            .map_err(|refusal| ClientError::Refused { error: refusal.to_string(), hint: String::new() })?;
+        if price.total > request.price_max {
+            let reason = format!("it costs {} credits, more than the {} offered", price.total, request.price_max);
+            obstacles.push(Obstacle { owner: None, reason });
+        }
+        Ok(Quote {
+            obstacles,
+            owners,
+            network: price.network,
+            total: price.total,
+            output_bytes_max,
+            limits_max: genesis.limits.task,
+            nodes,
+        })
+    }
+}
+
+impl Request {
+    fn task_of(&self, requester: AccountId) -> Task {
+        Task {
+            requester,
+            nonce: 0,
+            program: self.program,
+            inputs: self.inputs.clone(),
+            args: self.args.clone(),
+            limits: self.limits,
+            metering: self.metering,
+            seed: Bytes32([0; 32]),
+            result_key: Blob(Vec::new()),
+            price_max: self.price_max,
+        }
+    }
+}
+
+fn obstacles_of_network(limits: &Limits, limits_max: &Limits, nodes: usize) -> Vec<Obstacle> {
+    let pairs = [
+        ("run time", limits.run_ms, limits_max.run_ms, "ms"),
+        ("memory", limits.memory_bytes, limits_max.memory_bytes, "bytes"),
+        ("output", limits.output_bytes, limits_max.output_bytes, "bytes"),
+    ];
+    let mut obstacles: Vec<Obstacle> = pairs
+        .into_iter()
+        .filter(|(_, asked, allowed, _)| asked > allowed)
+        .map(|(what, asked, allowed, unit)| Obstacle {
+            owner: None,
+            reason: format!("it declares {asked} {unit} of {what}, this network allows {allowed}"),
+        })
+        .collect();
+    if nodes == 0 {
+        obstacles.push(Obstacle { owner: None, reason: "no node has a fresh verdict".to_owned() });
+    }
+    obstacles
+}
+
+fn obstacles_of_owner(
+    position: usize,
+    view: &ObjectView,
+    state: &ObjectState,
+    terms: &Terms,
+    task: &Task,
+    time_ms: u64,
+) -> Vec<Obstacle> {
+    let owner = Some(state.owner);
+    let expected = if position == 0 { ObjectKind::Program } else { ObjectKind::Data };
+    let mut obstacles = Vec::new();
+    if view.kind() != expected {
+        let reason = format!("{} is {}, where a {expected} object is needed", view.id, view.kind());
+        obstacles.push(Obstacle { owner: None, reason });
+    }
+    if let Err(reason) = terms.admit(task, time_ms) {
+        obstacles.push(Obstacle { owner, reason: reason.to_string() });
+    }
+    if let Some(uses_max) = terms.uses_max.filter(|uses_max| state.uses >= *uses_max) {
+        obstacles.push(Obstacle { owner, reason: format!("all {uses_max} uses of {} are spent", view.id) });
+    }
+    obstacles
+}

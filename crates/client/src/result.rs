@@ -1,0 +1,285 @@
+//! A result on disk: fetched, opened, compared with its proof, and checked again by anybody who is given the folder.
+//!
+//! ```text
+//! OUT/result/stdout      OUT/result/stderr      OUT/result/exit-code      OUT/result/out/…
+//! OUT/result/opening     with it anybody can recompute the plaintext root that the receipt names
+//! ```
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use content::unixfs;
+use custody::{AccountKey, ResultArchive, ResultFile, ResultOrigin};
+use model::{Blob, Canonical as _, Outcome, Payment, ResultSeal, TaskId};
+use proof::{ProofError, ResultOpening, Verified};
+
+use crate::{
+    client::Client,
+    error::ClientError,
+    file::{FileError, read_bounded, read_text, write_atomically},
+    listing::TaskView,
+    nodes::Miss,
+    progress::{Progress, Watch},
+    transfer::blocking,
+};
+
+/// Framing of a CAR and rounding of a seal: how much longer an archive may be on its way than in its manifest.
+const OVERHEAD_BYTES_MAX: u64 = 1 << 20;
+
+/// Most bytes of one file of a result that is checked.
+const FILE_BYTES_MAX: u64 = 1 << 32;
+
+/// Most files of a result that is checked.
+const FILES_MAX: usize = 65_536;
+
+/// A task whose result and proof are on disk, verified.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Which.
+    pub task: TaskId,
+    /// What the guest exited with.
+    pub exit_code: i32,
+    /// Folder of the result.
+    pub result: PathBuf,
+    /// File of the proof.
+    pub proof: PathBuf,
+    /// Who was paid.
+    pub payments: Vec<Payment>,
+}
+
+impl Client {
+    /// Fetches proof and result of a settled task, checks both, and writes them.
+    pub(crate) async fn collect(
+        &self,
+        key: &AccountKey,
+        task: TaskView,
+        out: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Finished, ClientError> {
+        let Some(settled) = task.settlement.as_ref().map(|settled| settled.settlement.clone()) else {
+            return Err(ClientError::NotFinal { what: format!("task {}", task.id), waited_s: 0 });
+        };
+        if let Some(class) = settled.failure() {
+            return Err(ClientError::TaskFailed { task: task.id, class });
+        }
+        let (proof, archive) = tokio::join!(self.proof_of(&task.id), self.open(key, &task, &settled));
+        let (proof, (archive, opening)) = (proof?, archive?);
+        watch.see(Progress::Step("proof verified, result opened"));
+        let exit_code = archive.exit_code;
+        let (result, file) = (out.join("result"), out.join("proof"));
+        let folder = result.clone();
+        blocking("write the result", move || Ok(write_result(&folder, &archive, &opening)?)).await?;
+        write_atomically(&file, &proof)?;
+        Ok(Finished { task: task.id, exit_code, result, proof: file, payments: settled.payments })
+    }
+
+    /// A proof of a task that verifies; a node that sends another is passed over.
+    async fn proof_of(&self, id: &TaskId) -> Result<Vec<u8>, ClientError> {
+        let network = self.file.proof_network();
+        self.proof_bytes(id, |bytes| {
+            let verified = proof::verify(bytes, &network).map_err(Miss::disbelieve)?;
+            if verified.task_id() == *id { Ok(()) } else { Err(Miss::Disbelieved("it proves another task".to_owned())) }
+        })
+        .await
+    }
+
+    /// Fetches and opens a result.
+    async fn open(
+        &self,
+        key: &AccountKey,
+        task: &TaskView,
+        settled: &model::Settlement,
+    ) -> Result<(ResultArchive, ResultOpening), ClientError> {
+        let bytes_max = self.genesis().await?.limits.task.output_bytes.saturating_mul(2) + OVERHEAD_BYTES_MAX;
+        let (executor, seal) = match settled.receipt.as_ref().map(|receipt| receipt.unverified()) {
+            Some(receipt) => match &receipt.outcome {
+                Outcome::Done(seal) => (receipt.executor, (**seal).clone()),
+                Outcome::Failed(class) => return Err(ClientError::TaskFailed { task: task.id, class: *class }),
+            },
+            None => return Err(ClientError::TaskFailed { task: task.id, class: model::FailureClass::Lapsed }),
+        };
+        let (_guard, store) = self.scratch_store()?;
+        let what = format!("the result of task {}", task.id);
+        for root in [&seal.ciphertext, &seal.leaves] {
+            self.download(&what, &store, root, bytes_max).await?;
+        }
+        let origin = ResultOrigin { network: self.network.id, task: task.id, executor };
+        let result_key = key.result_key(&self.network.id);
+        let id = task.id;
+        let opened =
+            tokio::task::spawn_blocking(move || open_from(&store, &origin, &result_key, &seal, bytes_max)).await;
+        let failed = |cause| ClientError::Result { task: id, cause };
+        opened.map_err(|cause| failed(cause.into()))?.map_err(failed)
+    }
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn open_from(
+    store: &content::Store,
+    origin: &ResultOrigin,
+    result_key: &custody::SealingKey,
+    seal: &ResultSeal,
+    bytes_max: u64,
+) -> Result<(ResultArchive, ResultOpening), Cause> {
+    let (mut ciphertext, mut leaves) = (Vec::new(), Vec::new());
+    unixfs::export(store, &seal.ciphertext, &mut ciphertext)?;
+    unixfs::export(store, &seal.leaves, &mut leaves)?;
+    let opener = custody::result_opener(origin, result_key, seal, &leaves)?;
+    let archive = custody::open_result(&opener, ciphertext.as_slice(), usize::try_from(bytes_max)?)?;
+    let opening = ResultOpening { length: opener.length(), leaf_key: opener.leaf_key() };
+    Ok((archive, opening))
+}
+
+/// Writes a result so that it is there as a whole or not at all.
+fn write_result(folder: &Path, archive: &ResultArchive, opening: &ResultOpening) -> Result<(), FileError> {
+    let parent = folder.parent().unwrap_or(Path::new("."));
+    let at_parent = |cause| FileError::write(parent, cause);
+    fs::create_dir_all(parent).map_err(at_parent)?;
+    let fresh = tempfile::Builder::new().prefix(".result-").tempdir_in(parent).map_err(at_parent)?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = fresh.path().join(name);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.and_then(|()| fs::write(&path, bytes)).map_err(|cause| FileError::write(&path, cause))
+    };
+    write("stdout", &archive.stdout.0)?;
+    write("stderr", &archive.stderr.0)?;
+    write("exit-code", format!("{}\n", archive.exit_code).as_bytes())?;
+    write("opening", &opening.to_bytes())?;
+    fs::create_dir_all(fresh.path().join("out")).map_err(at_parent)?;
+    for file in &archive.files {
+        // The archive was checked: no path leaves its folder.
+        write(&format!("out/{}", file.path), &file.bytes.0)?;
+    }
+    if folder.exists() {
+        // An earlier run of the same command wrote the same result.
+        fs::remove_dir_all(folder).map_err(|cause| FileError::write(folder, cause))?;
+    }
+    fs::rename(fresh.keep(), folder).map_err(|cause| FileError::write(folder, cause))
+}
+
+/// Why a folder does not hold the result that a proof is about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResultMismatch {
+    /// A file is missing or unreadable.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Something in the folder is not as `run` and `fetch` write it.
+    #[error("{} is not a folder that `samovar run` wrote: {what}", folder.display())]
+    Folder {
+        /// Which.
+        folder: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The files are not those that the executor sealed.
+    #[error("the files in {} are not the proven result", folder.display())]
+    Other {
+        /// Which folder.
+        folder: PathBuf,
+        /// What differs.
+        #[source]
+        cause: ProofError,
+    },
+}
+
+/// Most bytes of an opening.
+const OPENING_BYTES_MAX: usize = 256;
+
+/// Checks that `folder` holds the result that a verified proof is about, byte for byte.
+///
+/// # Errors
+/// [`ResultMismatch`].
+pub fn check_result(folder: &Path, verified: &Verified) -> Result<(), ResultMismatch> {
+    let bad = |what| ResultMismatch::Folder { folder: folder.to_owned(), what };
+    let archive = read_result(folder)?.encode().map_err(|_| bad("a file in out/ could not come from a guest"))?;
+    let opening = read_bounded(&folder.join("opening"), OPENING_BYTES_MAX as u64)?;
+    let opening = ResultOpening::from_bytes(&opening, OPENING_BYTES_MAX).map_err(|_| bad("its opening is damaged"))?;
+    proof::check_result(verified, &opening, &archive)
+        .map_err(|cause| ResultMismatch::Other { folder: folder.to_owned(), cause })
+}
+
+fn read_result(folder: &Path) -> Result<ResultArchive, ResultMismatch> {
+    let read = |name: &str| read_bounded(&folder.join(name), FILE_BYTES_MAX);
+    let exit_code = read_text(&folder.join("exit-code"))?;
+    let exit_code = exit_code
+        .trim()
+        .parse()
+        .map_err(|_| ResultMismatch::Folder { folder: folder.to_owned(), what: "its exit-code is not a number" })?;
+    let mut files = Vec::new();
+    gather(&folder.join("out"), "", &mut files)?;
+    files.sort_by(|left, right| left.path.cmp(&right.path));
+    Ok(ResultArchive { exit_code, stdout: Blob(read("stdout")?), stderr: Blob(read("stderr")?), files })
+}
+
+fn gather(folder: &Path, prefix: &str, files: &mut Vec<ResultFile>) -> Result<(), FileError> {
+    let at = |cause| FileError::read(folder, cause);
+    for entry in fs::read_dir(folder).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(FileError::whole(&entry.path(), "its name is not UTF-8"));
+        };
+        let path = format!("{prefix}{name}");
+        let kind = entry.file_type().map_err(at)?;
+        if kind.is_dir() {
+            gather(&entry.path(), &format!("{path}/"), files)?;
+        } else if kind.is_file() && files.len() < FILES_MAX {
+            files.push(ResultFile { path, bytes: Blob(read_bounded(&entry.path(), FILE_BYTES_MAX)?) });
+        } else {
+            return Err(FileError::whole(&entry.path(), "neither a file nor a folder, or one too many"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Bytes32;
+
+    use super::*;
+
+    const OPENING: ResultOpening = ResultOpening { length: 9, leaf_key: Bytes32([5; 32]) };
+
+    fn archive() -> ResultArchive {
+        let file = |path: &str, bytes: &[u8]| ResultFile { path: path.to_owned(), bytes: Blob(bytes.to_vec()) };
+        ResultArchive {
+            exit_code: 3,
+            stdout: Blob(b"hello\n".to_vec()),
+            stderr: Blob(Vec::new()),
+            files: vec![file("a.csv", b"1"), file("b/c.csv", b"2"), file("b/d.csv", b"")],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("result");
+        for _ in 0..2 {
+            write_result(&result, &archive(), &OPENING).unwrap();
+        }
+        assert_eq!(read_result(&result).unwrap(), archive());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn a_changed_folder_is_another_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("result");
+        let changes: [&dyn Fn(); 4] = [
+            &|| fs::write(result.join("stdout"), "hullo\n").unwrap(),
+            &|| fs::write(result.join("out/more"), "").unwrap(),
+            &|| fs::remove_file(result.join("out/b/d.csv")).unwrap(),
+            &|| fs::write(result.join("exit-code"), "0\n").unwrap(),
+        ];
+        for change in changes {
+            write_result(&result, &archive(), &OPENING).unwrap();
+            change();
+            assert_ne!(read_result(&result).unwrap(), archive());
+        }
+        fs::remove_file(result.join("stderr")).unwrap();
+        assert!(read_result(&result).is_err());
+    }
+}

@@ -1,0 +1,376 @@
+//! Asking for a task and getting its result, so that it can be interrupted anywhere and pays once.
+//!
+//! ```text
+//! OUT/task     the signed transaction, written before it is handed in
+//! OUT/result/  stdout, stderr, exit-code, out/…, opening    there as a whole or not at all
+//! OUT/proof    verified before it is written
+//! ```
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use custody::AccountKey;
+use finality::{Finalized, Head};
+use ledger::state::TaskState;
+use model::{
+    Action, Bytes32, Canonical as _, Input, Limits, Metering, ObjectId, Record, Signed, Task, TaskId, Transaction,
+    api::{Phase, TaskEvent},
+};
+
+use crate::{
+    client::{Client, read_state},
+    error::ClientError,
+    file::{read_bounded, write_atomically},
+    land::Intent,
+    listing::{TaskView, tasks_of},
+    nodes::Question,
+    progress::{Progress, Watch},
+    result::Finished,
+};
+
+/// How long one question for the end of a task is kept open by a node.
+const LONG_POLL: Duration = Duration::from_secs(40);
+
+/// Most bytes of one event.
+const EVENT_BYTES_MAX: usize = 16 << 10;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What to run.
+    pub program: ObjectId,
+    /// On what; names as in [`check_input_name`].
+    pub inputs: Vec<Input>,
+    /// Arguments; public.
+    pub args: Vec<String>,
+    /// What it may use.
+    pub limits: Limits,
+    /// How it is metered.
+    pub metering: Metering,
+    /// Most credits it may cost.
+    pub price_max: u64,
+}
+
+impl Request {
+    /// Whether a task asks for exactly this.
+    fn is(&self, task: &Task) -> bool {
+        self.program == task.program
+            && self.inputs_in_order() == task.inputs
+            && self.args == task.args
+            && self.limits == task.limits
+            && self.metering == task.metering
+            && self.price_max == task.price_max
+    }
+
+    fn inputs_in_order(&self) -> Vec<Input> {
+        let mut inputs = self.inputs.clone();
+        inputs.sort_by(|left, right| left.name.cmp(&right.name));
+        inputs
+    }
+
+    fn task(&self, key: &AccountKey, client: &Client, nonce: u64, seed: Bytes32) -> Task {
+        Task {
+            requester: key.account(),
+            nonce,
+            program: self.program,
+            inputs: self.inputs_in_order(),
+            args: self.args.clone(),
+            limits: self.limits,
+            metering: self.metering,
+            seed,
+            result_key: key.result_key(&client.network.id).public(),
+            price_max: self.price_max,
+        }
+    }
+}
+
+/// Checks the name under which a guest reads an input.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn check_input_name(name: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.bytes().all(allowed) {
+        return Err(format!("'{name}' is no input name: 1 to 64 of a-z A-Z 0-9 . _ -, not beginning with a dot"));
+    }
+    Ok(())
+}
+
+impl Client {
+    /// Runs a task, or goes on with the one in `out`, and leaves its result and its verified proof there.
+    ///
+    /// # Errors
+    /// [`ClientError::TaskFailed`] if it ended without a result; [`ClientError::Refused`] if it was never accepted, and
+    /// the rest.
+    pub async fn run(
+        &self,
+        key: &AccountKey,
+        request: &Request,
+        out: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Finished, ClientError> {
+        self.check_extension().await?;
+        let asked = self.ask_for(key, request, out).await?;
+        watch.see(phase(Phase::Checked, "both owners' terms admit it"));
+        let id = asked.id();
+        watch.see(phase(Phase::Paid, &format!("task {id}")));
+        let (settled, ()) = tokio::join!(self.settled(&id), self.narrate(&id, watch));
+        self.collect(key, settled?, out, watch).await
+    }
+
+    /// Fetches result and proof of a task that has ended.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn fetch(
+        &self,
+        key: &AccountKey,
+        id: &TaskId,
+        out: &Path,
+        watch: &dyn Watch,
+    ) -> Result<Finished, ClientError> {
+        self.check_extension().await?;
+        let task = self.task(id).await?;
+        if task.task.requester != key.account() {
+            return Err(ClientError::Folder {
+                reason: format!(
+                    "task {id} was asked for by {}, and only its key opens the result",
+                    task.task.requester
+                ),
+                hint: "name that account's key with --key".to_owned(),
+            });
+        }
+        if task.settlement.is_none() {
+            return Err(ClientError::Folder {
+                reason: format!("task {id} has not ended yet"),
+                hint: "`samovar tasks show` tells how far it is; try again in a moment".to_owned(),
+            });
+        }
+        self.collect(key, task, out, watch).await
+    }
+
+    /// Makes sure that the ledger has the task, and has it once.
+    async fn ask_for(&self, key: &AccountKey, request: &Request, out: &Path) -> Result<Task, ClientError> {
+        let file = out.join("task");
+        let earlier = self.read_task(key, request, out, &file)?;
+        let seed = match &earlier {
+            Some((_, task)) => task.seed,
+            None => random()?,
+        };
+        let wish = Wish { client: self, key, request, seed, file };
+        let transaction = self.land(key, &wish, earlier.map(|(transaction, _)| transaction)).await?;
+        Ok(wish.task(transaction.unverified().nonce))
+    }
+
+    fn read_task(
+        &self,
+        key: &AccountKey,
+        request: &Request,
+        out: &Path,
+        file: &Path,
+    ) -> Result<Option<(Signed<Transaction>, Task)>, ClientError> {
+        if !file.exists() {
+            check_is_empty(out)?;
+            return Ok(None);
+        }
+        let bytes = read_bounded(file, Transaction::BYTES_MAX as u64)?;
+        let transaction = Signed::<Transaction>::from_bytes(&bytes, Transaction::BYTES_MAX).ok();
+        let Some(transaction) = transaction.filter(|transaction| transaction.verify(&self.network.id).is_ok()) else {
+            return Err(other_task(file, "is no task of this network"));
+        };
+        let Action::Submit { task } = &transaction.unverified().action else {
+            return Err(other_task(file, "is no task"));
+        };
+        if task.requester != key.account() {
+            return Err(other_task(file, "belongs to another account"));
+        }
+        if !request.is(task) {
+            return Err(other_task(file, "asks for something else"));
+        }
+        let task = (**task).clone();
+        Ok(Some((transaction, task)))
+    }
+
+    /// Waits until a task is settled. The ledger settles every task by its deadline, so that this ends.
+    async fn settled(&self, id: &TaskId) -> Result<TaskView, ClientError> {
+        let path = format!("/v1/tasks/{id}?wait=settled");
+        let what = format!("task {id}");
+        loop {
+            let (_, records): (Head, Vec<Finalized<Record>>) = self.records_within(&what, &path, LONG_POLL).await?;
+            let view = tasks_of(&records).into_iter().find(|view| view.id == *id);
+            match view {
+                Some(view) if view.settlement.is_some() => return Ok(view),
+                // A node that hides the end of a task would be waited for without end; the live state tells.
+                _ => self.look_for_hidden_end(id).await?,
+            }
+        }
+    }
+
+    async fn look_for_hidden_end(&self, id: &TaskId) -> Result<(), ClientError> {
+        let (_, value) = self.state("the task", ledger::key::task(id)).await?;
+        if let Some(TaskState::Settled(_)) = value.map(|value| read_state(&value)).transpose()? {
+            self.task(id).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Ok(())
+    }
+
+    /// Tells how far a task is, as one node sees it, until it ends. Nothing rests on it.
+    async fn narrate(&self, id: &TaskId, watch: &dyn Watch) {
+        let path = format!("/v1/tasks/{id}/events");
+        let mut last = Phase::Paid;
+        for node in self.nodes.order() {
+            let Ok(mut response) = self.nodes.download(&node, &path, "text/event-stream").await else { continue };
+            let mut text = Vec::new();
+            while let Ok(Some(piece)) = response.chunk().await {
+                text.extend_from_slice(&piece);
+                while let Some(event) = next_event(&mut text) {
+                    if event.phase > last {
+                        last = event.phase;
+                        watch.see(Progress::Phase { phase: event.phase, detail: event.detail });
+                    }
+                    if last >= Phase::Finalized {
+                        return;
+                    }
+                }
+                if text.len() > EVENT_BYTES_MAX {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The proof of a settled task, as a node made it; not verified.
+    pub(crate) async fn proof_bytes(
+        &self,
+        id: &TaskId,
+        check: impl Fn(&[u8]) -> Result<(), crate::nodes::Miss>,
+    ) -> Result<Vec<u8>, ClientError> {
+        let path = format!("/v1/tasks/{id}/proof");
+        let what = format!("the proof of task {id}");
+        self.nodes
+            .ask_owned(
+                &what,
+                || Question::get(&path),
+                |bytes| {
+                    check(&bytes)?;
+                    Ok(bytes)
+                },
+            )
+            .await
+    }
+}
+
+/// Takes one server-sent event off the front of `text`; those that are none of ours are dropped.
+fn next_event(text: &mut Vec<u8>) -> Option<TaskEvent> {
+    loop {
+        let end = text.windows(2).position(|pair| pair == b"\n\n")?;
+        let event: Vec<u8> = text.drain(..end + 2).collect();
+        let data = String::from_utf8_lossy(&event)
+            .lines()
+            .filter_map(|line| line.strip_prefix("data:").map(str::trim_start))
+            .collect::<String>();
+        if let Ok(event) = serde_json::from_str(&data) {
+            return Some(event);
+        }
+    }
+}
+
+fn phase(phase: Phase, detail: &str) -> Progress {
+    Progress::Phase { phase, detail: detail.to_owned() }
+}
+
+/// A task to be asked for.
+struct Wish<'a> {
+    client: &'a Client,
+    key: &'a AccountKey,
+    request: &'a Request,
+    seed: Bytes32,
+    file: PathBuf,
+}
+
+impl Wish<'_> {
+    fn task(&self, nonce: u64) -> Task {
+        self.request.task(self.key, self.client, nonce, self.seed)
+    }
+}
+
+impl Intent for Wish<'_> {
+    fn what(&self) -> String {
+        "the task".to_owned()
+    }
+
+    fn action(&self, nonce: u64) -> Action {
+        Action::Submit { task: Box::new(self.task(nonce)) }
+    }
+
+    fn effect_key(&self, transaction: &Signed<Transaction>) -> ledger::Key {
+        ledger::key::task(&self.task(transaction.unverified().nonce).id())
+    }
+
+    fn in_effect(&self, _: &Signed<Transaction>, value: Option<&[u8]>) -> bool {
+        value.is_some()
+    }
+
+    fn write_down(&self, transaction: &Signed<Transaction>) -> Result<(), ClientError> {
+        Ok(write_atomically(&self.file, &transaction.to_bytes())?)
+    }
+}
+
+/// A folder that is about to receive a result must be new or empty, or something would be mixed up.
+pub(crate) fn check_is_empty(out: &Path) -> Result<(), ClientError> {
+    let mut entries = match std::fs::read_dir(out) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(cause) => {
+            return Err(crate::file::FileError::read(out, cause).into());
+        }
+    };
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(ClientError::Folder {
+            reason: format!("{} is not empty", out.display()),
+            hint: "name a new folder with --out".to_owned(),
+        }),
+    }
+}
+
+fn other_task(file: &Path, reason: &str) -> ClientError {
+    ClientError::Folder {
+        reason: format!("{} {reason}", file.display()),
+        hint: "to go on with that task, repeat its command as it was; for another task name another --out".to_owned(),
+    }
+}
+
+fn random() -> Result<Bytes32, ClientError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|cause| ClientError::machine("get random numbers")(cause.to_string().into()))?;
+    Ok(Bytes32(seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_taken_one_by_one() {
+        let event = TaskEvent { task: TaskId([1; 32]), phase: Phase::Drawn, detail: "x".into(), at_ms: 5 };
+        let json = serde_json::to_string(&event).unwrap();
+        let mut text = format!(": hello\n\nevent: task\ndata: {json}\n\ndata: {{}}\n\ndata: {json}\n").into_bytes();
+        assert_eq!(next_event(&mut text), Some(event));
+        assert_eq!(next_event(&mut text), None);
+        text.push(b'\n');
+        assert!(next_event(&mut text).is_some());
+        assert!(text.is_empty());
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        assert!(check_input_name("records.csv").is_ok());
+        for name in ["", ".hidden", "a/b", "a b", &"x".repeat(65), "ä"] {
+            assert!(check_input_name(name).is_err(), "{name:?} was accepted");
+        }
+    }
+}
