@@ -105,8 +105,8 @@ pub struct EventLog {
 pub struct LogEntry {
     /// SHA-256 of the binary that was started; this is what was extended.
     pub binary: Digest,
-    /// Who vouches for that binary.
-    pub release: ReleaseStatement,
+    /// Who vouches for that binary; `None` if nobody did when it was started. The start is measured all the same.
+    pub release: Option<ReleaseStatement>,
 }
 
 /// The release key's word that a binary is an approved build of the node.
