@@ -1,0 +1,169 @@
+//! The ledger itself: genesis, heads, extensions, raw records and live state, each with its proof.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Query, State},
+    http::HeaderMap,
+};
+use model::{
+    Digest,
+    api::{NodeStatus, ProvenExtension},
+};
+use serde::Deserialize;
+
+use super::{
+    Api,
+    answer::{Answer, Form, Refused},
+    list::Indices,
+};
+
+/// The genesis of the network; its digest is the network id.
+#[utoipa::path(get, path = "/v1/genesis", tag = "ledger", responses((status = 200, description = "Genesis")))]
+pub(crate) async fn genesis(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+    Ok(Form::accepted(&headers).answer(&**api.chain.genesis()))
+}
+
+/// How this node introduces itself. For showing only: nothing of it is proven.
+#[utoipa::path(get, path = "/v1/status", tag = "node", responses((status = 200, description = "NodeStatus")))]
+pub(crate) async fn status(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+    let tip = api.index.tip();
+    let verdict_expires_ms = {
+        let facts = api.index.facts();
+        facts.node(&api.node).and_then(|node| node.verdict).map(|verdict| verdict.expires_ms)
+    };
+    let status = NodeStatus {
+        node: api.node,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        height: tip.height,
+        time_ms: tip.time_ms,
+        verdict_expires_ms,
+        peers: api.peers.connected(),
+        running: api.executor.running(),
+    };
+    Ok(Form::accepted(&headers).answer(&status))
+}
+
+/// The latest certified head.
+#[utoipa::path(get, path = "/v1/head", tag = "ledger", responses((status = 200, description = "CertifiedHead")))]
+pub(crate) async fn head(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+    let head = api.chain.certified().await.map_err(|cause| Refused::internal(&cause))?;
+    Ok(Form::accepted(&headers).answer(&head))
+}
+
+/// `?from=N`
+#[derive(Deserialize)]
+pub(crate) struct From {
+    from: u64,
+}
+
+/// That the log of the latest certified head extends the log of `from` records.
+#[utoipa::path(
+    get, path = "/v1/extension", tag = "ledger",
+    params(("from" = u64, Query, description = "size of the log that the asker knows")),
+    responses((status = 200, description = "ProvenExtension"), (status = 404, description = "the log is shorter than that"))
+)]
+pub(crate) async fn extension(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<From>) -> Answer {
+    let proven: ProvenExtension = api
+        .chain
+        .prove_extension(query.from)
+        .await
+        .map_err(|_| Refused::unknown(format!("the log does not have {} records yet", query.from)))?;
+    Ok(Form::accepted(&headers).answer(&proven))
+}
+
+/// Records by their places in the log, with one proof for all of them.
+#[utoipa::path(
+    get, path = "/v1/records", tag = "ledger",
+    params(("index" = String, Query, description = "places in the log, separated by commas, at most 256")),
+    responses((status = 200, description = "ProvenRecords"))
+)]
+pub(crate) async fn records(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<Indices>) -> Answer {
+    api.proven(&headers, query.parse()?).await
+}
+
+/// One value of the live state or its absence, with a proof against the latest certified head.
+#[utoipa::path(
+    get, path = "/v1/state/{key}", tag = "ledger",
+    params(("key" = String, Path, description = "64 hexadecimal digits")),
+    responses((status = 200, description = "ProvenState"))
+)]
+pub(crate) async fn state(State(api): State<Arc<Api>>, headers: HeaderMap, Path(key): Path<String>) -> Answer {
+    let key: Digest = key.parse().map_err(|cause: model::IdError| Refused::malformed(cause.to_string()))?;
+    let proven = api.chain.prove_state(key.0).await.map_err(|cause| Refused::internal(&cause))?;
+    Ok(Form::accepted(&headers).answer(&proven))
+}
+
+/// `POST /v1/transactions` and what became of them.
+pub(crate) mod transactions {
+    use std::time::Duration;
+
+    use model::{Canonical, Signed, Transaction, api::TransactionStatus};
+
+    use super::{
+        super::answer::Body, Answer, Api, Arc, Deserialize, Digest, Form, HeaderMap, Path, Query, Refused, State,
+    };
+    use crate::chain::Inadmissible;
+
+    /// Takes a signed transaction and answers with its id. Refused with the rule if the rules forbid it now.
+    #[utoipa::path(
+        post, path = "/v1/transactions", tag = "ledger",
+        responses((status = 200, description = "Digest: the transaction's id"), (status = 422, description = "Problem"))
+    )]
+    pub(crate) async fn submit(
+        State(api): State<Arc<Api>>,
+        headers: HeaderMap,
+        Body(transaction): Body<Signed<Transaction>>,
+    ) -> Answer {
+        let bytes = transaction.to_bytes();
+        let id = Digest::of(&bytes);
+        if api.chain.consensus().status(&id) == TransactionStatus::Unknown {
+            take(&api, bytes).await?;
+        }
+        Ok(Form::accepted(&headers).answer(&id))
+    }
+
+    async fn take(api: &Api, bytes: Vec<u8>) -> Result<(), Refused> {
+        match api.chain.admit(&bytes).await {
+            Ok(()) => {}
+            Err(Inadmissible::Refused(refusal)) => {
+                return Err(Refused::forbidden(refusal.to_string(), refusal.hint()));
+            }
+            Err(cause) => return Err(Refused::internal(&cause)),
+        }
+        api.chain.submit(bytes).map_err(|cause| Refused::unavailable(cause.to_string()))?;
+        Ok(())
+    }
+
+    /// `?wait=final`
+    #[derive(Deserialize)]
+    pub(crate) struct Wait {
+        wait: Option<String>,
+    }
+
+    /// Longest wait for an answer that is not there yet.
+    const WAIT_MAX: Duration = Duration::from_secs(10);
+
+    /// What became of a transaction. With `?wait=final`, waits up to ten seconds for it to be in a block.
+    #[utoipa::path(
+        get, path = "/v1/transactions/{id}", tag = "ledger",
+        params(
+            ("id" = String, Path, description = "64 hexadecimal digits"),
+            ("wait" = Option<String>, Query, description = "`final` to wait")
+        ),
+        responses((status = 200, description = "TransactionStatus"))
+    )]
+    pub(crate) async fn show(
+        State(api): State<Arc<Api>>,
+        headers: HeaderMap,
+        Path(id): Path<String>,
+        query: Query<Wait>,
+    ) -> Answer {
+        let id: Digest = id.parse().map_err(|cause: model::IdError| Refused::malformed(cause.to_string()))?;
+        let status = || api.chain.consensus().status(&id);
+        if query.wait.as_deref() == Some("final") {
+            api.index.until(WAIT_MAX, |_| matches!(status(), TransactionStatus::Final { .. })).await;
+        }
+        Ok(Form::accepted(&headers).answer(&status()))
+    }
+}

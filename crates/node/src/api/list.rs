@@ -1,0 +1,91 @@
+//! Listings: objects, tasks and nodes as proven records. The node picks what to show; it cannot invent any of it.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, Query, State},
+    http::HeaderMap,
+};
+use model::{ObjectId, ObjectKind};
+use serde::Deserialize;
+
+use super::{
+    Api,
+    answer::{Answer, Refused},
+};
+
+/// Most records in one answer.
+pub(crate) const RECORDS_MAX: usize = 256;
+
+/// `?index=1,2,3`
+#[derive(Deserialize)]
+pub(crate) struct Indices {
+    index: String,
+}
+
+impl Indices {
+    pub(crate) fn parse(&self) -> Result<Vec<u64>, Refused> {
+        let indices: Result<Vec<u64>, _> = self.index.split(',').map(str::parse).collect();
+        let indices = indices.map_err(|_| Refused::malformed(format!("'{}' is no list of numbers", self.index)))?;
+        if indices.len() > RECORDS_MAX {
+            return Err(Refused::malformed(format!("{} records asked for, at most {RECORDS_MAX}", indices.len())));
+        }
+        Ok(indices)
+    }
+}
+
+/// Which objects.
+#[derive(Deserialize)]
+pub(crate) struct ObjectQuery {
+    kind: Option<ObjectKind>,
+    after: Option<String>,
+}
+
+/// Published objects in order of their ids: the object record and the latest terms of each.
+#[utoipa::path(
+    get, path = "/v1/objects", tag = "objects",
+    params(
+        ("kind" = Option<String>, Query, description = "`data` or `program`"),
+        ("after" = Option<String>, Query, description = "object id after which to go on")
+    ),
+    responses((status = 200, description = "ProvenRecords, of at most 128 objects"))
+)]
+pub(crate) async fn objects(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<ObjectQuery>) -> Answer {
+    let after = query.after.as_deref().map(parse::<ObjectId>).transpose()?;
+    let indices = {
+        let facts = api.index.facts();
+        facts.objects(query.kind, after).take(RECORDS_MAX / 2).flat_map(|(_, entry)| entry.latest()).collect()
+    };
+    api.proven(&headers, indices).await
+}
+
+/// One object: its record and its latest terms.
+#[utoipa::path(
+    get, path = "/v1/objects/{id}", tag = "objects",
+    params(("id" = String, Path, description = "object id")),
+    responses((status = 200, description = "ProvenRecords"), (status = 404, description = "Problem"))
+)]
+pub(crate) async fn object(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
+    let id: ObjectId = parse(&id)?;
+    let indices = api.index.facts().object(&id).map(|entry| entry.latest().collect());
+    let indices = indices.ok_or_else(|| Refused::unknown(format!("there is no object {id}")))?;
+    api.proven(&headers, indices).await
+}
+
+/// All nodes: the latest registration and verdict of each.
+#[utoipa::path(get, path = "/v1/nodes", tag = "nodes", responses((status = 200, description = "ProvenRecords")))]
+pub(crate) async fn nodes(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+    let indices = {
+        let facts = api.index.facts();
+        let places = |entry: &crate::index::NodeEntry| {
+            std::iter::once(entry.registration).chain(entry.verdict.map(|verdict| verdict.index))
+        };
+        facts.nodes().take(RECORDS_MAX / 2).flat_map(|(_, entry)| places(entry)).collect()
+    };
+    api.proven(&headers, indices).await
+}
+
+/// Reads an id out of a path or a query.
+pub(crate) fn parse<T: std::str::FromStr<Err = model::IdError>>(text: &str) -> Result<T, Refused> {
+    text.parse().map_err(|cause: model::IdError| Refused::malformed(cause.to_string()))
+}

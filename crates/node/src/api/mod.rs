@@ -1,0 +1,157 @@
+//! The HTTP API: one file per resource. What a node says here is never believed; every answer that matters carries its
+//! proof, and `client` checks it.
+
+pub(crate) mod answer;
+mod chain;
+mod content;
+mod gateway;
+mod list;
+mod tasks;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use model::{Genesis, NodeId, TaskId, Transaction, api::TaskEvent};
+use utoipa::OpenApi;
+
+use self::answer::{Answer, Form, Refused, bytes};
+use crate::{
+    chain::Chain, custodian::Custody, executor::Executor, index::Index, metrics::Metrics, peers::Peers,
+    progress::Progress, storage::Storage,
+};
+
+/// Most bytes of a request body, uploads apart: a transaction or a deposit as JSON is about twice its canonical form.
+const BODY_BYTES_MAX: usize = 4 * Transaction::BYTES_MAX;
+const _: () = assert!(BODY_BYTES_MAX < Genesis::BYTES_MAX);
+
+/// What the handlers need.
+pub(crate) struct Api {
+    pub(crate) node: NodeId,
+    pub(crate) chain: Chain,
+    pub(crate) index: Arc<Index>,
+    pub(crate) content: crate::storage::Content,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) custodian: Arc<Custody>,
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) peers: Peers,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Api {
+    /// Records with their proof, as an answer.
+    async fn proven(&self, headers: &HeaderMap, mut indices: Vec<u64>) -> Answer {
+        indices.sort_unstable();
+        indices.dedup();
+        let size = self.chain.log_size();
+        if let Some(beyond) = indices.last().filter(|last| **last >= size) {
+            return Err(Refused::unknown(format!("the log has {size} records; there is none at {beyond} yet")));
+        }
+        let proven = self.chain.prove(&indices).await.map_err(|cause| Refused::internal(&cause))?;
+        Ok(Form::accepted(headers).answer(&proven))
+    }
+
+    /// The steps of a task that `executor` has noted, from the `from`th on; waits up to `patience` for the first.
+    async fn progress_of(&self, executor: NodeId, task: TaskId, from: usize, patience: Duration) -> Vec<TaskEvent> {
+        if executor != self.node {
+            return self.peers.progress(executor, task, from, patience).await;
+        }
+        self.progress.wait_since(&task, from, patience).await
+    }
+}
+
+/// All routes.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/genesis", get(chain::genesis))
+        .route("/v1/status", get(chain::status))
+        .route("/v1/head", get(chain::head))
+        .route("/v1/extension", get(chain::extension))
+        .route("/v1/records", get(chain::records))
+        .route("/v1/state/{key}", get(chain::state))
+        .route("/v1/transactions", post(chain::transactions::submit))
+        .route("/v1/transactions/{id}", get(chain::transactions::show))
+        .route("/v1/objects", get(list::objects))
+        .route("/v1/objects/{id}", get(list::object))
+        .route("/v1/nodes", get(list::nodes))
+        .route("/v1/tasks", get(tasks::tasks))
+        .route("/v1/tasks/{id}", get(tasks::task))
+        .route("/v1/tasks/{id}/proof", get(tasks::proof))
+        .route("/v1/tasks/{id}/events", get(tasks::events))
+        .route("/v1/deposits", post(content::deposit))
+        .route("/v1/content/{cid}/acknowledge", post(content::acknowledge))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        // The upload bounds itself while it streams.
+        .route("/v1/content", post(content::upload).layer(DefaultBodyLimit::disable()))
+        .route("/ipfs/{cid}", get(gateway::get))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(openapi))
+        .fallback(nowhere)
+        .with_state(api)
+}
+
+/// Metrics in the OpenMetrics text format.
+#[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "OpenMetrics text")))]
+async fn metrics(State(api): State<Arc<Api>>) -> Answer {
+    api.metrics.see(&api);
+    let text = api.metrics.encode().map_err(|cause| Refused::internal(&cause))?;
+    Ok(bytes(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes()))
+}
+
+async fn openapi() -> Answer {
+    let document = Document::openapi().to_json().map_err(|cause| Refused::internal(&cause))?;
+    Ok(bytes(StatusCode::OK, "application/json", document.into_bytes()))
+}
+
+async fn nowhere() -> Answer {
+    Err(Refused::unknown("there is nothing at this address; GET /openapi.json lists what there is"))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Samovar node",
+        description = "Every body is JSON, or canonical DAG-CBOR where `application/vnd.ipld.dag-cbor` is accepted or \
+            sent. Types are those of the `model` crate. Nothing is to be believed without its proof."
+    ),
+    paths(
+        chain::genesis,
+        chain::status,
+        chain::head,
+        chain::extension,
+        chain::records,
+        chain::state,
+        chain::transactions::submit,
+        chain::transactions::show,
+        list::objects,
+        list::object,
+        list::nodes,
+        tasks::tasks,
+        tasks::task,
+        tasks::proof,
+        tasks::events,
+        content::upload,
+        content::acknowledge,
+        content::deposit,
+        gateway::get,
+        metrics
+    )
+)]
+struct Document;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_every_route() {
+        let document = Document::openapi();
+        assert_eq!(document.paths.paths.len(), 19);
+        assert!(document.paths.paths.contains_key("/v1/tasks/{id}/proof"));
+    }
+}

@@ -1,0 +1,201 @@
+//! Tasks: their records, their proof, and how far they are.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, Query, State},
+    http::HeaderMap,
+    response::{
+        IntoResponse,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::Stream;
+use model::{
+    NodeId, TaskId,
+    api::{Phase, TaskEvent},
+};
+use serde::Deserialize;
+
+use super::{
+    Api,
+    answer::{Answer, Refused, cbor},
+    list::{RECORDS_MAX, parse},
+};
+use crate::{
+    evidence::{self, NoProof},
+    index::Facts,
+    progress::unix_ms,
+};
+
+/// Longest wait for a task to be settled in one request.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest a stream of events stays open.
+const STREAM_MAX: Duration = Duration::from_secs(3600);
+/// How long to wait for news of a task before looking at everything again.
+const NEWS_MAX: Duration = Duration::from_millis(500);
+
+/// The latest tasks first: for each all its records.
+#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", responses((status = 200, description = "ProvenRecords, at most 256")))]
+pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+    let indices = {
+        let facts = api.index.facts();
+        let mut indices = Vec::new();
+        for (_, entry) in facts.tasks() {
+            let records = entry.records();
+            if indices.len() + records.len() > RECORDS_MAX {
+                break;
+            }
+            indices.extend(records);
+        }
+        indices
+    };
+    api.proven(&headers, indices).await
+}
+
+/// `?wait=settled`
+#[derive(Deserialize)]
+pub(crate) struct Wait {
+    wait: Option<String>,
+}
+
+/// One task: all its records. With `?wait=settled`, waits up to ten seconds for its settlement.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}", tag = "tasks",
+    params(
+        ("id" = String, Path, description = "task id"),
+        ("wait" = Option<String>, Query, description = "`settled` to wait")
+    ),
+    responses((status = 200, description = "ProvenRecords"), (status = 404, description = "Problem"))
+)]
+pub(crate) async fn task(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    query: Query<Wait>,
+) -> Answer {
+    let id: TaskId = parse(&id)?;
+    if query.wait.as_deref() == Some("settled") {
+        api.index.until(WAIT_MAX, |facts| is_settled(facts, &id)).await;
+    }
+    let indices = api.index.facts().task(&id).map(|entry| entry.records());
+    let indices = indices.ok_or_else(|| Refused::unknown(format!("there is no task {id}")))?;
+    api.proven(&headers, indices).await
+}
+
+fn is_settled(facts: &Facts, id: &TaskId) -> bool {
+    facts.task(id).is_some_and(|entry| entry.settlement.is_some())
+}
+
+/// The proof of a settled task: one file that `samovar verify` checks offline.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/proof", tag = "tasks",
+    params(("id" = String, Path, description = "task id")),
+    responses((status = 200, description = "the proof, docs/spec/proof.md"), (status = 404, description = "Problem"))
+)]
+pub(crate) async fn proof(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    let id: TaskId = parse(&id)?;
+    match evidence::assemble_proof(&api.chain, &api.index, &api.content, &id).await {
+        Ok(proof) => Ok(cbor(proof)),
+        Err(cause @ NoProof::NoReceipt) => Err(Refused::unknown(cause.to_string())),
+        Err(cause) => Err(Refused::internal(&cause)),
+    }
+}
+
+/// How far a task is, as server-sent events, until it is settled. For showing only: nothing of it is proven.
+#[utoipa::path(
+    get, path = "/v1/tasks/{id}/events", tag = "tasks",
+    params(("id" = String, Path, description = "task id")),
+    responses((status = 200, description = "TaskEvent as JSON in each event", content_type = "text/event-stream"))
+)]
+pub(crate) async fn events(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
+    let id: TaskId = parse(&id)?;
+    Ok(Sse::new(event_stream(api, id)).keep_alive(KeepAlive::default()).into_response())
+}
+
+fn event_stream(api: Arc<Api>, id: TaskId) -> impl Stream<Item = Result<Event, Infallible>> {
+    async_stream::stream! {
+        let end = tokio::time::Instant::now() + STREAM_MAX;
+        let mut blocks = api.index.watch();
+        let mut reporter = Reporter::new(id);
+        while tokio::time::Instant::now() < end {
+            blocks.borrow_and_update();
+            let news = reporter.ledger_news(&api.index.facts());
+            for event in news {
+                yield Ok(sse(&event));
+            }
+            for event in reporter.executor_news(&api).await {
+                yield Ok(sse(&event));
+            }
+            let end = reporter.end(&api.index.facts());
+            if let Some(event) = end {
+                yield Ok(sse(&event));
+                return;
+            }
+            if reporter.executor.is_none() {
+                let _ = tokio::time::timeout(NEWS_MAX, blocks.changed()).await;
+            }
+        }
+    }
+}
+
+fn sse(event: &TaskEvent) -> Event {
+    Event::default().data(serde_json::to_string(event).unwrap_or_default())
+}
+
+/// What one listener has been told about one task.
+struct Reporter {
+    task: TaskId,
+    paid: bool,
+    attempt: u8,
+    executor: Option<NodeId>,
+    /// How many of the executor's events were passed on.
+    passed_on: usize,
+}
+
+impl Reporter {
+    fn new(task: TaskId) -> Self {
+        Self { task, paid: false, attempt: 0, executor: None, passed_on: 0 }
+    }
+
+    fn event(&self, phase: Phase, detail: impl Into<String>) -> TaskEvent {
+        TaskEvent { task: self.task, phase, detail: detail.into(), at_ms: unix_ms() }
+    }
+
+    /// What the ledger says that was not told yet.
+    fn ledger_news(&mut self, facts: &Facts) -> Vec<TaskEvent> {
+        let mut news = Vec::new();
+        let Some(entry) = facts.task(&self.task) else { return news };
+        if !self.paid {
+            self.paid = true;
+            news.push(self.event(Phase::Checked, "the owners' terms admit it"));
+            news.push(self.event(Phase::Paid, "the price is locked"));
+        }
+        let attempt = entry.assignments.keys().next_back().copied().unwrap_or_default();
+        let executor = facts.open_task(&self.task).and_then(|open| open.assignment.as_ref());
+        if let (true, Some(current)) = (attempt > self.attempt, executor) {
+            self.attempt = attempt;
+            self.passed_on = 0;
+            self.executor = Some(current.assignment.executor);
+            news.push(self.event(Phase::Drawn, current.assignment.executor.to_string()));
+        }
+        news
+    }
+
+    /// What the executor says that was not passed on yet; waits a little for news.
+    async fn executor_news(&mut self, api: &Api) -> Vec<TaskEvent> {
+        let Some(executor) = self.executor else { return Vec::new() };
+        let news = api.progress_of(executor, self.task, self.passed_on, NEWS_MAX).await;
+        self.passed_on += news.len();
+        news
+    }
+
+    /// The last event, if the task is settled.
+    fn end(&self, facts: &Facts) -> Option<TaskEvent> {
+        let settlement = facts.task(&self.task)?.settlement.as_ref()?;
+        Some(match settlement.failure {
+            None => self.event(Phase::Finalized, "the receipt is final and everybody is paid"),
+            Some(class) => self.event(Phase::Failed, class.to_string()),
+        })
+    }
+}

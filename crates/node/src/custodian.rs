@@ -1,0 +1,376 @@
+//! Drives custody's state machine: its messages come from peers, owners and the ledger; its actions go to disk first and
+//! out after. The rules are in `custody`; here is only the order.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use custody::{
+    Action, Custodian, CustodianConfig, FactsError, Message, NodeIdentity, Refusal, ReleaseFacts, RestoreError,
+    wire::{FromCustodian, ToCustodian},
+};
+use finality::Finalized;
+use model::{
+    Canonical, ContentId, DepositAck, Fact, NodeId, Record, ReleaseRequest, Signed, Verdict, api::DepositRequest,
+};
+
+use crate::{
+    account::Account,
+    appraiser::{NotAppraised, Reappraiser},
+    chain::{Chain, ChainError},
+    config::Layout,
+    evidence,
+    index::Index,
+    journal::{Journal, JournalError},
+    metrics::Metrics,
+    peers::Reply,
+    progress::unix_ms,
+};
+
+/// Records observed with one proof.
+const OBSERVE_MAX: usize = 256;
+/// How long a request for a task waits for this node to have read the block that assigned it.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+/// One node's custody, with its disk.
+pub(crate) struct Custody {
+    state: Arc<Mutex<State>>,
+    chain: Chain,
+    index: Arc<Index>,
+    account: Account,
+    reappraiser: Reappraiser,
+    metrics: Arc<Metrics>,
+}
+
+struct State {
+    custodian: Custodian,
+    journal: Journal,
+}
+
+/// Why this node's custody does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CustodyError {
+    /// Its disk.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What is on it.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// No randomness.
+    #[error("no randomness from the operating system")]
+    Randomness(#[source] getrandom::Error),
+    /// This network has not approved this node.
+    #[error("{0} is no validator of this network")]
+    NotApproved(NodeId),
+}
+
+/// Why a deposit was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum DepositRefused {
+    /// A rule forbids it.
+    #[error(transparent)]
+    Rule(Refusal),
+    /// This node failed.
+    #[error(transparent)]
+    Failed(#[from] Failed),
+}
+
+/// What went wrong on this node while it handled a message.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Failed {
+    /// Its disk.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Its ledger.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A blocking thread ended early: the node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+    /// The machine gave no answer where it owes one; a fault of this build.
+    #[error("the custodian gave no answer")]
+    NoAnswer,
+}
+
+/// Either outcome of a message that a rule may refuse.
+type Handled = Result<Result<Vec<Action>, Refusal>, Failed>;
+
+impl Custody {
+    /// Opens the custody folder.
+    pub(crate) fn open(
+        layout: &Layout,
+        chain: Chain,
+        index: Arc<Index>,
+        account: Account,
+        identity: Arc<NodeIdentity>,
+        reappraiser: Reappraiser,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, CustodyError> {
+        let node = identity.node_id();
+        let approved = chain.genesis().validator(&node).ok_or(CustodyError::NotApproved(node))?;
+        let config = CustodianConfig {
+            network: *chain.network_id(),
+            mode: chain.genesis().custody,
+            operator: approved.operator.clone(),
+        };
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(CustodyError::Randomness)?;
+        let (journal, stored) = Journal::open(&layout.custody())?;
+        let custodian = Custodian::restore(config, identity, entropy, stored)?;
+        let state = Arc::new(Mutex::new(State { custodian, journal }));
+        Ok(Self { state, chain, index, account, reappraiser, metrics })
+    }
+
+    /// Hands a message to the machine and writes down what it wants written. Returns what is to go out.
+    async fn handle(&self, message: Message) -> Handled {
+        let state = self.state.clone();
+        let work = move || {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.handle(message)
+        };
+        // Seals and syncs: not for a thread that serves others.
+        tokio::task::spawn_blocking(work).await.map_err(|_| Failed::Stopping)?
+    }
+
+    /// Takes a share into custody.
+    pub(crate) async fn deposit(&self, request: DepositRequest) -> Result<Signed<DepositAck>, DepositRefused> {
+        let actions = self.handle(Message::Deposit(Box::new(request))).await?.map_err(DepositRefused::Rule)?;
+        let ack = actions.into_iter().find_map(|action| match action {
+            Action::Acknowledge(ack) => Some(ack),
+            _ => None,
+        });
+        ack.ok_or(DepositRefused::Failed(Failed::NoAnswer))
+    }
+
+    /// Answers an executor.
+    pub(crate) async fn answer(&self, from: NodeId, message: &[u8]) -> Reply {
+        let message = match ToCustodian::from_bytes(message, ToCustodian::BYTES_MAX) {
+            Ok(message) => message,
+            Err(cause) => return Reply::Refused(cause.to_string()),
+        };
+        match self.respond(message).await {
+            Ok(Ok(answer)) => Reply::Custody(answer.to_bytes().into()),
+            Ok(Err(refusal)) => {
+                tracing::warn!(executor = %from, %refusal, "no share released");
+                let refused = FromCustodian::Refused { rule: refusal.rule().to_owned(), reason: refusal.to_string() };
+                Reply::Custody(refused.to_bytes().into())
+            }
+            Err(cause) => {
+                tracing::error!(executor = %from, error = %crate::chain_of(&cause), "custody failed");
+                Reply::Refused("this custodian failed".into())
+            }
+        }
+    }
+
+    async fn respond(&self, message: ToCustodian) -> Result<Result<FromCustodian, Refusal>, Failed> {
+        let actions = match message {
+            ToCustodian::Hello(hello) => self.handle(Message::Hello(hello)).await?,
+            ToCustodian::Request(request) => self.request(request).await?,
+        };
+        let actions = match actions {
+            Ok(actions) => actions,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut answer = None;
+        for action in actions {
+            match action {
+                Action::Nonce(nonce) => answer = Some(FromCustodian::Nonce(nonce)),
+                Action::Release(shares) => {
+                    self.metrics.releases.inc_by(shares.len() as u64);
+                    answer = Some(FromCustodian::Released(shares));
+                }
+                other => self.carry_out(other),
+            }
+        }
+        answer.map(Ok).ok_or(Failed::NoAnswer)
+    }
+
+    /// What is final about the task goes with the request; evidence that was not appraised here yet is appraised now.
+    async fn request(&self, request: Box<Signed<ReleaseRequest>>) -> Handled {
+        let facts = match self.facts(request.unverified()).await? {
+            Ok(facts) => facts,
+            Err(missing) => return Ok(Err(missing.into())),
+        };
+        let verdict = facts.verdict.clone();
+        let message = || Message::Request { request: request.clone(), facts: Box::new(facts.clone()) };
+        match self.handle(message()).await? {
+            Err(Refusal::NotAppraised { evidence }) => {
+                if let Err(cause) = self.appraise(verdict).await? {
+                    tracing::warn!(%evidence, error = %crate::chain_of(&cause), "evidence not appraised");
+                    return Ok(Err(Refusal::NotAppraised { evidence }));
+                }
+                self.handle(message()).await
+            }
+            handled => Ok(handled),
+        }
+    }
+
+    /// Everything this node has found final about a task, for one attempt at it.
+    async fn facts(&self, request: &ReleaseRequest) -> Result<Result<ReleaseFacts, FactsError>, Failed> {
+        let task = request.task;
+        let known = |facts: &crate::index::Facts| {
+            facts
+                .open_task(&task)
+                .and_then(|open| open.assignment.as_ref())
+                .is_some_and(|it| it.digest == request.assignment)
+        };
+        // The executor may have read its block a moment earlier.
+        self.index.until(CATCH_UP_MAX, known).await;
+        let places = {
+            let facts = self.index.facts();
+            facts.open_task(&task).and_then(|open| {
+                let current = open.assignment.as_ref()?;
+                evidence::places_now(&facts, &open.task, &current.assignment)
+            })
+        };
+        let Some(places) = places else { return Ok(Err(FactsError { task, what: "assignment" })) };
+        let (head, records) = self.chain.finalized(&places).await?;
+        Ok(ReleaseFacts::from_records(head, task, request.assignment, records))
+    }
+
+    /// Appraises the evidence behind a verdict and tells the machine.
+    async fn appraise(&self, verdict: Finalized<Verdict>) -> Result<Result<(), NotAppraised>, Failed> {
+        let appraised = match self.reappraiser.reappraise(&verdict).await {
+            Ok(appraised) => Box::new(appraised),
+            Err(cause) => return Ok(Err(cause)),
+        };
+        match self.handle(Message::Appraised { appraised, verdict: Box::new(verdict) }).await? {
+            Ok(_) => Ok(Ok(())),
+            Err(refusal) => {
+                tracing::warn!(%refusal, "appraisal not remembered");
+                Ok(Ok(()))
+            }
+        }
+    }
+
+    fn carry_out(&self, action: Action) {
+        let Action::Post { task, releases } = action else { return };
+        let account = self.account.clone();
+        tokio::spawn(async move {
+            let action = model::Action::PostReleases { task, releases };
+            if let Err(cause) = account.send(action).await {
+                // The task may be settled already; the receipt carries the releases as well.
+                tracing::debug!(%task, error = %cause, "releases not posted");
+            }
+        });
+    }
+
+    /// Shows the machine everything final that concerns it, from the first record on, until the node stops.
+    pub(crate) async fn observe(self: Arc<Self>) {
+        let mut blocks = self.index.watch();
+        let mut next = 0;
+        loop {
+            blocks.borrow_and_update();
+            match self.observe_from(next).await {
+                Ok(reached) => next = reached,
+                Err(cause) => tracing::warn!(error = %crate::chain_of(&cause), "custody could not read the ledger"),
+            }
+            if blocks.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Observes the records from the `next`th of those that matter. Returns how far it came.
+    async fn observe_from(&self, mut next: usize) -> Result<usize, Failed> {
+        loop {
+            let places: Vec<u64> = {
+                let facts = self.index.facts();
+                facts.for_custody().get(next..).unwrap_or_default().iter().take(OBSERVE_MAX).copied().collect()
+            };
+            if places.is_empty() {
+                return Ok(next);
+            }
+            let (_, records) = self.chain.finalized(&places).await?;
+            for record in records {
+                self.observe_one(record).await?;
+                next += 1;
+            }
+        }
+    }
+
+    async fn observe_one(&self, record: Finalized<Record>) -> Result<(), Failed> {
+        if let Err(refusal) = self.handle(Message::Final(Box::new(record))).await? {
+            tracing::warn!(%refusal, "record not observed");
+        }
+        Ok(())
+    }
+
+    /// Posts again what a restart may have interrupted. Call it once the index has caught up.
+    pub(crate) fn resume(&self) {
+        let time_ms = self.index.tip().time_ms;
+        let actions = self.state.lock().unwrap_or_else(PoisonError::into_inner).custodian.resume(time_ms);
+        for action in actions {
+            self.carry_out(action);
+        }
+    }
+
+    /// Appraises ahead whatever verdict is fresh, so that no task waits for it.
+    pub(crate) async fn appraise_ahead(self: Arc<Self>) {
+        let mut blocks = self.index.watch();
+        let mut done: std::collections::HashSet<u64> = std::collections::HashSet::new();
+        loop {
+            blocks.borrow_and_update();
+            let fresh: Vec<u64> = {
+                let facts = self.index.facts();
+                let now = self.index.tip().time_ms;
+                let verdicts = facts.nodes().filter_map(|(_, node)| node.verdict);
+                verdicts.filter(|verdict| verdict.expires_ms > now).map(|verdict| verdict.index).collect()
+            };
+            done.retain(|index| fresh.contains(index));
+            for index in fresh {
+                if done.insert(index) {
+                    self.appraise_record(index).await;
+                }
+            }
+            if blocks.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn appraise_record(&self, index: u64) {
+        let Ok((_, records)) = self.chain.finalized(&[index]).await else { return };
+        for record in records {
+            let verdict = record.try_map(|record| match record.fact {
+                Fact::Verdict(verdict) => Ok(*verdict),
+                _ => Err(()),
+            });
+            let Ok(verdict) = verdict else { continue };
+            let (node, evidence) = (verdict.get().node, verdict.get().evidence);
+            match self.appraise(verdict).await {
+                Ok(Ok(())) => {}
+                Ok(Err(cause)) => log_unappraised(&node, &evidence, &cause),
+                Err(cause) => log_unappraised(&node, &evidence, &cause),
+            }
+        }
+    }
+}
+
+fn log_unappraised(node: &NodeId, evidence: &ContentId, cause: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(%node, %evidence, error = %crate::chain_of(cause), "evidence not appraised; no share for this node");
+}
+
+impl State {
+    /// Everything up to the first action that goes out is on disk when this returns.
+    fn handle(&mut self, message: Message) -> Handled {
+        let actions = match self.custodian.handle(unix_ms(), message) {
+            Ok(actions) => actions,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut changes = Vec::new();
+        let mut outgoing = Vec::new();
+        for action in actions {
+            match action {
+                Action::Persist { key, value } => changes.push((key, value)),
+                other => outgoing.push(other),
+            }
+        }
+        self.journal.append(changes)?;
+        Ok(Ok(outgoing))
+    }
+}

@@ -1,0 +1,360 @@
+//! One task, door to door: [`Executor::execute`] is the tour of the house.
+//!
+//! The executor looks at the ledger after every block and runs whatever is assigned to this node and not settled, so a
+//! node that was killed begins again, with a new ephemeral key, as soon as it is back. Every attempt ends in a signed
+//! receipt, of success or of failure; only a dead machine lets a task lapse.
+
+mod keys;
+mod open;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use custody::{NodeIdentity, ReleasedKeys, ResultArchive, ResultFile, ResultOrigin};
+use finality::Finalized;
+use model::{
+    Assignment, Completion, Fact, FailureClass, Outcome, PublishedObject, Receipt, Record, Release, ResultSeal, Signed,
+    StorageAck, Task, TaskId, api::Phase,
+};
+use sandbox::Sandbox;
+
+use self::open::{Opened, Sealed};
+use crate::{
+    account::Account,
+    chain::Chain,
+    custodian::Custody,
+    evidence,
+    index::{Index, OpenAssignment, OpenTask},
+    metrics::{self, Metrics},
+    peers::Peers,
+    progress::Progress,
+    storage::{Content, Storage},
+};
+
+/// Runs the tasks that are assigned to this node.
+pub(crate) struct Executor {
+    pub(crate) chain: Chain,
+    pub(crate) index: Arc<Index>,
+    pub(crate) content: Content,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) custody: Arc<Custody>,
+    pub(crate) peers: Peers,
+    pub(crate) account: Account,
+    pub(crate) identity: Arc<NodeIdentity>,
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) attempted: Mutex<HashSet<(TaskId, u8)>>,
+    pub(crate) running: AtomicU32,
+}
+
+/// What is final about one attempt at one task.
+struct Run {
+    task: Finalized<Task>,
+    assignment: Finalized<Assignment>,
+    /// Every object of the task once.
+    objects: Vec<Finalized<PublishedObject>>,
+}
+
+impl Run {
+    fn id(&self) -> TaskId {
+        self.assignment.get().task
+    }
+}
+
+/// Why an attempt failed: all that the public learns is the class.
+#[derive(Debug)]
+struct Failure {
+    class: FailureClass,
+    cause: Box<dyn std::error::Error + Send + Sync>,
+    /// Shows that the keys were there, where the guest is at fault.
+    releases: Vec<Signed<Release>>,
+}
+
+impl Failure {
+    fn new(class: FailureClass, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { class, cause: cause.into(), releases: Vec::new() }
+    }
+
+    fn content(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(FailureClass::Content, cause)
+    }
+
+    fn node(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(FailureClass::Node, cause)
+    }
+}
+
+impl Executor {
+    /// How many tasks run now.
+    pub(crate) fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Begins every attempt that the ledger has assigned to this node, until the node stops.
+    pub(crate) async fn serve(self: Arc<Self>) {
+        let me = self.identity.node_id();
+        let mut blocks = self.index.watch();
+        loop {
+            blocks.borrow_and_update();
+            let assigned = self.index.facts().assigned_to(&me);
+            self.forget_others(&assigned);
+            for open in assigned {
+                if let Some(current) = open.assignment.clone().filter(|current| self.is_new(current)) {
+                    tokio::spawn(self.clone().attempt(open, current));
+                }
+            }
+            if blocks.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn is_new(&self, current: &OpenAssignment) -> bool {
+        let attempt = (current.assignment.task, current.assignment.attempt);
+        self.attempted.lock().unwrap_or_else(PoisonError::into_inner).insert(attempt)
+    }
+
+    fn forget_others(&self, assigned: &[OpenTask]) {
+        let still = |(task, _): &(TaskId, u8)| {
+            assigned.iter().any(|open| open.assignment.as_ref().is_some_and(|it| it.assignment.task == *task))
+        };
+        self.attempted.lock().unwrap_or_else(PoisonError::into_inner).retain(still);
+    }
+
+    /// Runs one attempt and sees its receipt into a block.
+    async fn attempt(self: Arc<Self>, open: OpenTask, current: OpenAssignment) {
+        let task = current.assignment.task;
+        let begun = Instant::now();
+        tracing::info!(%task, attempt = current.assignment.attempt, "task begins");
+        self.running.fetch_add(1, Ordering::Relaxed);
+        let completion = self.completion(&open, &current).await;
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        let outcome = match &completion.receipt.unverified().outcome {
+            Outcome::Done(_) => "done".to_owned(),
+            Outcome::Failed(class) => class.to_string(),
+        };
+        let elapsed = begun.elapsed();
+        match self.account.send(model::Action::Complete(Box::new(completion))).await {
+            Ok(height) => {
+                tracing::info!(%task, %outcome, height, elapsed_ms = elapsed.as_millis() as u64, "task ends");
+                self.metrics.tasks.get_or_create(&metrics::Outcome { outcome }).inc();
+                self.metrics.task_seconds.observe(elapsed.as_secs_f64());
+            }
+            Err(cause) => tracing::error!(%task, %outcome, error = %cause, "receipt not taken"),
+        }
+    }
+
+    /// A receipt of success or failure, before the deadline.
+    async fn completion(&self, open: &OpenTask, current: &OpenAssignment) -> Completion {
+        let left = current.assignment.deadline_ms.saturating_sub(self.index.tip().time_ms);
+        let work = async {
+            let run = self.facts(open, current).await?;
+            self.execute(&run).await
+        };
+        let outcome = match tokio::time::timeout(Duration::from_millis(left), work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::node("the deadline passed")),
+        };
+        outcome.unwrap_or_else(|failure| {
+            let task = current.assignment.task;
+            let error = crate::chain_of(failure.cause.as_ref());
+            tracing::warn!(%task, class = %failure.class, %error, "task failed");
+            self.sign(current, Outcome::Failed(failure.class), failure.releases, Vec::new())
+        })
+    }
+
+    /// Everything final about the attempt, as checked facts.
+    async fn facts(&self, open: &OpenTask, current: &OpenAssignment) -> Result<Run, Failure> {
+        let places = evidence::places(&self.index.facts(), &open.task, &current.assignment);
+        let places = places.ok_or_else(|| Failure::node("this node does not have all records of the task"))?;
+        let (_, records) = self.chain.finalized(&places).await.map_err(Failure::node)?;
+        run_of(records).ok_or_else(|| Failure::node("the records of the task do not fit together"))
+    }
+
+    /// Runs one assigned task and returns its signed receipt, with what it rests on.
+    ///
+    /// This is the house tour: see ARCHITECTURE.md, "One task, door to door".
+    async fn execute(&self, run: &Run) -> Result<Completion, Failure> {
+        let (sealed, keys) = tokio::try_join!(self.fetch(run), self.keys(run))?; // ciphertext, checked against its CIDs
+        let opened = open::open(run, sealed, &keys).await?; // plaintext lives from here, in memory alone ...
+        let outcome = self.run(run, opened).await?; // bytes in, bytes out
+        let output = disclose(run, outcome, &keys)?; // what the owners let out
+        let sealed = seal(run, &output, self.identity.node_id(), self.chain.network_id())?; // ... to here
+        let (result, storage) = self.publish(run, sealed).await?; // others have it before anybody is paid
+        Ok(self.sign(&current_of(run), Outcome::Done(Box::new(result)), keys.releases, storage)) // a claim, not yet a proof
+    }
+
+    /// Fetches every object's ciphertext and leaf list, all at once.
+    async fn fetch(&self, run: &Run) -> Result<Vec<Sealed>, Failure> {
+        let fetches = run.objects.iter().map(|object| open::fetch(&self.content, object.get()));
+        let sealed = futures::future::try_join_all(fetches).await?;
+        self.progress.note(run.id(), Phase::Fetched, &format!("{} objects", sealed.len()));
+        Ok(sealed)
+    }
+
+    /// Compiles and runs the program on its inputs.
+    async fn run(&self, run: &Run, opened: Opened) -> Result<sandbox::Outcome, Failure> {
+        self.progress.note(run.id(), Phase::Running, "");
+        let (sandbox, job, metering) = (self.sandbox.clone(), job(run, &opened), metering(run.task.get().metering));
+        let work = move || {
+            let Opened { program, mut inputs } = opened;
+            let compiled = sandbox.compile(&program, metering).map_err(|cause| {
+                let class = if cause.guest_at_fault() { FailureClass::Guest } else { FailureClass::Node };
+                Failure::new(class, cause)
+            })?;
+            drop(program);
+            sandbox.run(&compiled, &job, &mut inputs).map_err(Failure::node)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(Failure::node)?
+    }
+
+    /// Stores the sealed result here and, before it is claimed, with as many others as the network asks for.
+    async fn publish(
+        &self,
+        run: &Run,
+        sealed: custody::SealedResult,
+    ) -> Result<(ResultSeal, Vec<Signed<StorageAck>>), Failure> {
+        let store = self.content.store().clone();
+        let (ciphertext, leaves, sealed) = tokio::task::spawn_blocking(move || {
+            let ciphertext = content::import(&store, &mut sealed.ciphertext.as_slice())?;
+            let leaves = content::import(&store, &mut sealed.sealed.leaves.as_slice())?;
+            Ok::<_, content::ImportError>((ciphertext, leaves, sealed))
+        })
+        .await
+        .map_err(Failure::node)?
+        .map_err(Failure::node)?;
+        let roots = [ciphertext.root, leaves.root];
+        for root in &roots {
+            self.content.announce(root).await;
+        }
+        let copies = self.chain.genesis().limits.copies as usize;
+        let storage = self.storage.spread(&roots, copies).await.map_err(Failure::node)?;
+        self.progress.note(run.id(), Phase::Sealed, &format!("{copies} copies elsewhere"));
+        let result = ResultSeal {
+            ciphertext: ciphertext.root,
+            ciphertext_bytes: ciphertext.bytes,
+            leaves: leaves.root,
+            seal: sealed.sealed.seal,
+            wrapped_key: sealed.wrapped_key,
+        };
+        Ok((result, storage))
+    }
+
+    fn sign(
+        &self,
+        current: &OpenAssignment,
+        outcome: Outcome,
+        releases: Vec<Signed<Release>>,
+        storage: Vec<Signed<StorageAck>>,
+    ) -> Completion {
+        let receipt = Receipt {
+            task: current.assignment.task,
+            attempt: current.assignment.attempt,
+            executor: self.identity.node_id(),
+            assignment: current.digest,
+            outcome,
+        };
+        Completion { receipt: self.identity.sign(self.chain.network_id(), receipt), releases, storage }
+    }
+}
+
+fn current_of(run: &Run) -> OpenAssignment {
+    OpenAssignment {
+        assignment: Arc::new(run.assignment.get().clone()),
+        index: run.assignment.index(),
+        digest: run.assignment.digest(),
+    }
+}
+
+/// Sorts the records of one attempt.
+fn run_of(records: Vec<Finalized<Record>>) -> Option<Run> {
+    let (mut task, mut assignment, mut objects) = (None, None, Vec::new());
+    for record in records {
+        match &record.get().fact {
+            Fact::Task(_) => task = pick(record, |fact| if let Fact::Task(task) = fact { Some(*task) } else { None }),
+            Fact::Assignment(_) => {
+                assignment = pick(record, |fact| if let Fact::Assignment(it) = fact { Some(*it) } else { None });
+            }
+            Fact::Object(_) => {
+                objects.extend(pick(record, |fact| if let Fact::Object(it) = fact { Some(*it) } else { None }));
+            }
+            _ => {}
+        }
+    }
+    Some(Run { task: task?, assignment: assignment?, objects })
+}
+
+fn pick<T>(record: Finalized<Record>, select: impl FnOnce(Fact) -> Option<T>) -> Option<Finalized<T>> {
+    record.try_map(|record| select(record.fact).ok_or(())).ok()
+}
+
+fn metering(metering: model::Metering) -> sandbox::Metering {
+    match metering {
+        model::Metering::None => sandbox::Metering::None,
+        model::Metering::Fuel => sandbox::Metering::Fuel,
+        model::Metering::FuelNan => sandbox::Metering::FuelNan,
+    }
+}
+
+fn job(run: &Run, opened: &Opened) -> sandbox::Job {
+    let task = run.task.get();
+    sandbox::Job {
+        args: task.args.clone(),
+        inputs: opened.inputs.describe(),
+        limits: sandbox::Limits {
+            run_ms: task.limits.run_ms,
+            memory_bytes: task.limits.memory_bytes,
+            // The ledger has taken the strictest of the task and all terms.
+            output_bytes: run.assignment.get().output_bytes_max,
+        },
+        seed: task.seed.0,
+    }
+}
+
+/// Lets out what the owners' rule lets out; everything else is a failure of a class and no more.
+fn disclose(run: &Run, outcome: sandbox::Outcome, keys: &ReleasedKeys) -> Result<ResultArchive, Failure> {
+    let at_fault = |class, cause: String| Failure { class, cause: cause.into(), releases: keys.releases.clone() };
+    let output = match outcome {
+        sandbox::Outcome::Exited(output) => output,
+        sandbox::Outcome::Trapped(_) => return Err(at_fault(FailureClass::Guest, "the guest trapped".into())),
+        sandbox::Outcome::LimitReached(limit) => {
+            return Err(at_fault(FailureClass::Limit, format!("the guest reached its {limit} limit")));
+        }
+        sandbox::Outcome::InputFailed(failed) => return Err(Failure::content(failed.reason)),
+    };
+    let rule = disclosure::Rule { output_bytes_max: run.assignment.get().output_bytes_max };
+    rule.admit(output_bytes(&output)).map_err(|cause| at_fault(FailureClass::Limit, cause.to_string()))?;
+    Ok(archive(output))
+}
+
+fn output_bytes(output: &sandbox::Output) -> u64 {
+    let files = output.files.iter().map(|file| file.bytes.len() + file.path.len());
+    (output.stdout.len() + files.sum::<usize>()) as u64
+}
+
+fn archive(output: sandbox::Output) -> ResultArchive {
+    let file = |file: sandbox::OutputFile| ResultFile { path: file.path, bytes: file.bytes.to_vec().into() };
+    ResultArchive {
+        exit_code: output.exit_code,
+        stdout: output.stdout.to_vec().into(),
+        stderr: output.stderr.to_vec().into(),
+        files: output.files.into_iter().map(file).collect(),
+    }
+}
+
+fn seal(
+    run: &Run,
+    output: &ResultArchive,
+    executor: model::NodeId,
+    network: &model::NetworkId,
+) -> Result<custody::SealedResult, Failure> {
+    let origin = ResultOrigin { network: *network, task: run.id(), executor };
+    custody::seal_result(&origin, &run.task.get().result_key, output).map_err(Failure::node)
+}

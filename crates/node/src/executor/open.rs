@@ -1,0 +1,126 @@
+//! From CIDs to what the sandbox reads: ciphertext is fetched whole and checked; the program is opened into memory, data
+//! chunk by chunk when the guest asks for it.
+
+use content::{Layout, Store};
+use custody::{Opener, PLAINTEXT_CHUNK_BYTES, ReleasedKeys};
+use model::{FailureClass, ObjectId, PublishedObject};
+use sandbox::Inputs;
+use zeroize::Zeroizing;
+
+use super::{Failure, Run};
+use crate::storage::Content;
+
+/// One object's ciphertext, all of it on this disk.
+pub(super) struct Sealed {
+    object: ObjectId,
+    store: Store,
+    layout: Layout,
+    leaves: Vec<u8>,
+}
+
+/// What runs, and on what. Plaintext.
+pub(super) struct Opened {
+    pub(super) program: Zeroizing<Vec<u8>>,
+    pub(super) inputs: SealedInputs,
+}
+
+/// Inputs that are opened chunk by chunk.
+pub(super) struct SealedInputs(Vec<SealedInput>);
+
+struct SealedInput {
+    name: String,
+    sealed: Sealed,
+    opener: Opener,
+}
+
+/// Most bytes of a sealed leaf list: 32 for each of the chunks an object can have, read for one object at a time.
+const LEAVES_BYTES_MAX: u64 = 256 << 20;
+
+/// Fetches an object's ciphertext and its sealed list of leaf hashes.
+pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result<Sealed, Failure> {
+    let manifest = object.manifest.unverified();
+    let (ciphertext, leaves) = (manifest.ciphertext, manifest.leaves);
+    let (_, leaves_bytes) =
+        tokio::try_join!(content.fetch(&ciphertext), content.fetch(&leaves)).map_err(Failure::content)?;
+    if leaves_bytes > LEAVES_BYTES_MAX {
+        return Err(Failure::content(format!("a leaf list of {leaves_bytes} bytes")));
+    }
+    let (object, store) = (object.manifest.object_id(), content.store().clone());
+    let work = move || {
+        let layout = content::layout(&store, &ciphertext)?;
+        let mut list = Vec::new();
+        content::unixfs::export(&store, &leaves, &mut list)?;
+        Ok::<_, content::UnixFsError>(Sealed { object, store, layout, leaves: list })
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Failure::node)?.map_err(Failure::content)
+}
+
+/// Opens the program into memory, and the openers of the inputs.
+pub(super) async fn open(run: &Run, sealed: Vec<Sealed>, keys: &ReleasedKeys) -> Result<Opened, Failure> {
+    let task = run.task.get();
+    let mut openers = Vec::with_capacity(sealed.len());
+    for (sealed, object) in sealed.into_iter().zip(&run.objects) {
+        let key = keys.key(&sealed.object).ok_or_else(|| Failure::new(FailureClass::Keys, "a key is missing"))?;
+        let opener = Opener::new(key, &object.get().manifest.unverified().seal, &sealed.leaves);
+        openers.push((sealed, opener.map_err(Failure::content)?));
+    }
+    let mut take = |id: &ObjectId| {
+        let at = openers.iter().position(|(sealed, _)| sealed.object == *id);
+        at.map(|at| openers.swap_remove(at)).ok_or_else(|| Failure::node("an object of the task is missing"))
+    };
+    let (program, opener) = take(&task.program)?;
+    let mut inputs = Vec::with_capacity(task.inputs.len());
+    for input in &task.inputs {
+        let (sealed, opener) = take(&input.object)?;
+        inputs.push(SealedInput { name: input.name.clone(), sealed, opener });
+    }
+    let program = tokio::task::spawn_blocking(move || whole(&program, &opener)).await.map_err(Failure::node)??;
+    Ok(Opened { program, inputs: SealedInputs(inputs) })
+}
+
+/// All of a file in memory.
+fn whole(sealed: &Sealed, opener: &Opener) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let length = usize::try_from(opener.length()).map_err(Failure::content)?;
+    // Reserved at once, so that no half-filled copies of the plaintext are left behind by growing.
+    let mut plain = Zeroizing::new(Vec::with_capacity(length));
+    for index in 0..opener.chunks() {
+        let chunk = sealed.chunk(opener, index).map_err(Failure::content)?;
+        plain.extend_from_slice(&chunk);
+    }
+    Ok(plain)
+}
+
+impl Sealed {
+    /// One chunk of the plaintext.
+    fn chunk(&self, opener: &Opener, index: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+        let leaf = usize::try_from(index).ok().and_then(|at| self.layout.leaves.get(at));
+        let leaf = leaf.ok_or_else(|| format!("there is no chunk {index}"))?;
+        let block = self.store.get(&leaf.cid).map_err(|cause| cause.to_string())?;
+        let block = block.ok_or_else(|| format!("block {} is gone", leaf.cid))?;
+        opener.open_chunk(index, block.into_data().to_vec()).map_err(|cause| cause.to_string())
+    }
+}
+
+impl SealedInputs {
+    /// The inputs as the sandbox lists them.
+    pub(super) fn describe(&self) -> Vec<sandbox::Input> {
+        let describe = |input: &SealedInput| sandbox::Input {
+            name: input.name.clone(),
+            bytes: input.opener.length(),
+            chunk_bytes: PLAINTEXT_CHUNK_BYTES as u32,
+        };
+        self.0.iter().map(describe).collect()
+    }
+}
+
+impl Inputs for SealedInputs {
+    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+        let input = self.0.get(input).ok_or("there is no such input")?;
+        let chunk = input.sealed.chunk(&input.opener, index)?;
+        if chunk.len() != into.len() {
+            return Err(format!("chunk {index} has {} bytes instead of {}", chunk.len(), into.len()));
+        }
+        into.copy_from_slice(&chunk);
+        Ok(())
+    }
+}

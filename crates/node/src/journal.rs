@@ -1,0 +1,250 @@
+//! What custody must never forget: keys and values in one append-only file, synced before anything that rests on them.
+//!
+//! A batch of changes is one frame, `u32 length ‖ SHA-256 of payload ‖ payload` (DAG-CBOR), written with one sync. A
+//! process that is killed while it writes leaves a torn last frame, which was never acted on and is cut off at the next
+//! start. Damage anywhere else is an error: a custodian that has forgotten something must not release anything.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use model::{Blob, Canonical, Digest};
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "journal";
+const LENGTH_BYTES: usize = 4;
+const HEADER_BYTES: usize = LENGTH_BYTES + Digest::LEN;
+/// Most bytes of one frame.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+/// The file is written anew at a start if it is longer than this and mostly outdated.
+const COMPACT_BYTES_MIN: usize = 1 << 20;
+
+/// The open file.
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    key: String,
+    value: Option<Blob>,
+}
+
+/// Why the journal cannot be used. The disk, or whoever wrote to it, is at fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// It cannot be read or written.
+    #[error("cannot use {path}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// It is not what this node wrote.
+    #[error("{path} is damaged at byte {offset}")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// Where.
+        offset: usize,
+    },
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, making both if there are none; returns what it holds.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(crate) fn open(dir: &Path) -> Result<(Self, BTreeMap<String, Vec<u8>>), JournalError> {
+        let path = dir.join(FILE);
+        let failed = |cause| JournalError::File { path: path.clone(), cause };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        let mut bytes = Vec::new();
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let (values, whole) = replay(&bytes, &path)?;
+        if whole < bytes.len() {
+            file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed)?;
+        }
+        let live: usize = values.values().map(Vec::len).sum();
+        if whole > COMPACT_BYTES_MIN && whole > 4 * live {
+            file = compact(dir, &path, &values).map_err(failed)?;
+        }
+        sync_folder(dir).map_err(failed)?;
+        Ok((Self { path: path.clone(), file }, values))
+    }
+
+    /// Writes changes down. When this returns they survive a power cut.
+    ///
+    /// # Errors
+    /// [`JournalError::File`]; the node must stop then, for its memory is ahead of its disk.
+    pub(crate) fn append(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), JournalError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(&frame(changes)).and_then(|()| self.file.sync_data());
+        written.map_err(|cause| JournalError::File { path: self.path.clone(), cause })
+    }
+}
+
+fn frame(changes: Vec<(String, Option<Vec<u8>>)>) -> Vec<u8> {
+    let changes: Vec<Change> = changes.into_iter().map(|(key, value)| Change { key, value: value.map(Blob) }).collect();
+    let payload = changes.to_bytes();
+    let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
+    // A frame holds the few values that one message changes.
+    frame.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    frame.extend_from_slice(Digest::of(&payload).as_ref());
+    frame.extend_from_slice(&payload);
+    frame
+}
+
+/// The values, and how many bytes of whole frames there are.
+fn replay(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Vec<u8>>, usize), JournalError> {
+    let mut values = BTreeMap::new();
+    let mut offset = 0;
+    while offset < bytes.len() {
+        match read_frame(&bytes[offset..]) {
+            Frame::Whole { payload, length } => {
+                let damaged = || JournalError::Damaged { path: path.to_owned(), offset };
+                apply(&mut values, payload).ok_or_else(damaged)?;
+                offset += length;
+            }
+            Frame::Torn => break,
+            Frame::Damaged => return Err(JournalError::Damaged { path: path.to_owned(), offset }),
+        }
+    }
+    Ok((values, offset))
+}
+
+enum Frame<'a> {
+    Whole {
+        payload: &'a [u8],
+        length: usize,
+    },
+    /// The file ends within it.
+    Torn,
+    Damaged,
+}
+
+fn read_frame(bytes: &[u8]) -> Frame<'_> {
+    let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else { return Frame::Torn };
+    let (length, digest) = header.split_at(LENGTH_BYTES);
+    let length = length.iter().fold(0usize, |sum, byte| (sum << 8) | usize::from(*byte));
+    if length > FRAME_BYTES_MAX {
+        return Frame::Damaged;
+    }
+    let Some(payload) = rest.get(..length) else { return Frame::Torn };
+    if Digest::of(payload).as_ref() == digest {
+        return Frame::Whole { payload, length: HEADER_BYTES + length };
+    }
+    // A file system may lengthen a file before it writes the bytes: only the very last frame can be half written.
+    if rest.len() == length { Frame::Torn } else { Frame::Damaged }
+}
+
+fn apply(values: &mut BTreeMap<String, Vec<u8>>, payload: &[u8]) -> Option<()> {
+    let changes = Vec::<Change>::from_bytes(payload, FRAME_BYTES_MAX).ok()?;
+    for Change { key, value } in changes {
+        match value {
+            Some(value) => values.insert(key, value.0),
+            None => values.remove(&key),
+        };
+    }
+    Some(())
+}
+
+/// Writes the live values into a new file and puts it in the place of the old one.
+fn compact(dir: &Path, path: &Path, values: &BTreeMap<String, Vec<u8>>) -> io::Result<File> {
+    let fresh = dir.join("journal.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    for (key, value) in values {
+        file.write_all(&frame(vec![(key.clone(), Some(value.clone()))]))?;
+    }
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    sync_folder(dir)?;
+    OpenOptions::new().append(true).open(path)
+}
+
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(key: &str, value: &[u8]) -> (String, Option<Vec<u8>>) {
+        (key.into(), Some(value.to_vec()))
+    }
+
+    fn write(dir: &Path, batches: Vec<Vec<(String, Option<Vec<u8>>)>>) {
+        let (mut journal, _) = Journal::open(dir).unwrap();
+        for batch in batches {
+            journal.append(batch).unwrap();
+        }
+    }
+
+    fn read(dir: &Path) -> Result<BTreeMap<String, Vec<u8>>, JournalError> {
+        Journal::open(dir).map(|(_, values)| values)
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), vec![vec![set("a", b"1"), set("b", b"2")], vec![("a".into(), None), set("c", b"3")]]);
+        let values = read(dir.path()).unwrap();
+        assert_eq!(values.into_iter().collect::<Vec<_>>(), [("b".into(), b"2".to_vec()), ("c".into(), b"3".to_vec())]);
+    }
+
+    #[test]
+    fn a_torn_last_frame_is_cut_off_wherever_it_tore() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), vec![vec![set("a", b"1")]]);
+        let file = dir.path().join(FILE);
+        let whole = fs::read(&file).unwrap();
+        let next = frame(vec![set("b", b"2")]);
+        for tear in 0..next.len() {
+            fs::write(&file, [&whole[..], &next[..tear]].concat()).unwrap();
+            assert_eq!(read(dir.path()).unwrap().len(), 1, "torn at {tear}");
+            assert_eq!(fs::read(&file).unwrap(), whole);
+        }
+        let mut zeros = next.clone();
+        zeros[HEADER_BYTES..].fill(0);
+        fs::write(&file, [&whole[..], &zeros].concat()).unwrap();
+        assert_eq!(read(dir.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn damage_before_the_end_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), vec![vec![set("a", b"1")], vec![set("b", b"2")]]);
+        let file = dir.path().join(FILE);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[HEADER_BYTES + 3] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        assert!(matches!(read(dir.path()), Err(JournalError::Damaged { offset: 0, .. })));
+    }
+
+    #[test]
+    fn outdated_values_are_dropped_at_a_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let value = vec![7; 64 << 10];
+        write(dir.path(), (0..64).map(|_| vec![set("a", &value)]).collect());
+        let file = dir.path().join(FILE);
+        assert!(fs::metadata(&file).unwrap().len() > 4 << 20);
+        assert_eq!(read(dir.path()).unwrap()["a"], value);
+        assert!(fs::metadata(&file).unwrap().len() < 128 << 10);
+        write(dir.path(), vec![vec![set("b", b"2")]]);
+        assert_eq!(read(dir.path()).unwrap().len(), 2);
+    }
+}

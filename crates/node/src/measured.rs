@@ -1,0 +1,238 @@
+//! The measured process: gets the node's identity from the TPM, which gives it to approved programs only, and runs the
+//! node until it is told to stop.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::{
+        fd::{FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+
+use attest::{
+    SealError, SealedSecret,
+    launcher::{self, LaunchError},
+    release::{ReleaseError, ReleaseFile},
+    tpm::{self, Stream, Tpm},
+    unseal_secret,
+};
+use custody::{LocalSealError, NodeIdentity};
+use model::{Canonical, Digest, EncodingError, EventLog, Genesis};
+use zeroize::Zeroizing;
+
+use crate::{
+    config::{Config, ConfigError, TpmSource},
+    launcher::{CONFIG, TPM_FD},
+    network::SHARE_PURPOSE,
+    node::{Node, Secrets, StartError},
+    telemetry,
+};
+
+/// Why a node did not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// Not started by a launcher.
+    #[error("this command is for `samovar node` to use")]
+    Arguments,
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be read.
+    #[error("cannot read {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path} is damaged or of another version")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: EncodingError,
+    },
+    /// The TPM cannot be reached.
+    #[error("cannot open the TPM")]
+    Tpm(#[source] io::Error),
+    /// The launcher's log.
+    #[error("the launcher's log cannot be read")]
+    Log(#[from] LaunchError),
+    /// The release of this program.
+    #[error("the release of this program cannot be read")]
+    Release(#[from] ReleaseError),
+    /// Nobody vouches for this program.
+    #[error("this binary ({0}) is not approved: the network's release key has not signed it")]
+    NotApproved(Digest),
+    /// The TPM does not give the identity out.
+    #[error("the TPM does not release this node's identity to this binary")]
+    Sealed(#[source] SealError),
+    /// The share file is not this node's.
+    #[error("{path} does not open")]
+    Share {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: LocalSealError,
+    },
+    /// The node itself.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A part of the node ended that must not.
+    #[error("{0} ended; the log says why")]
+    Ended(&'static str),
+}
+
+impl NodeError {
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Arguments => "run `samovar node --config FILE`".into(),
+            Self::NotApproved(_) | Self::Sealed(SealError::NotApproved { .. }) => {
+                "if you built it and trust it: `samovar network approve DIR`, then start the node again".into()
+            }
+            Self::Config(_) => "`samovar network create DIR` writes working configurations".into(),
+            Self::File { .. } | Self::Malformed { .. } | Self::Share { .. } => {
+                "restore the node's whole folder from one backup".into()
+            }
+            Self::Tpm(_) | Self::Log(_) | Self::Sealed(_) => {
+                "is this the machine, and the TPM, that the node was set up with?".into()
+            }
+            Self::Release(_) => "sign this binary again with `samovar network approve DIR`".into(),
+            Self::Start(cause) => cause.hint(),
+            Self::Ended(_) => "look at the last lines of the log, then start the node again".into(),
+        }
+    }
+}
+
+/// Runs the measured process; `arguments` are what the launcher passed after the verb. Returns when the node was told to
+/// stop and has.
+///
+/// # Errors
+/// [`NodeError`].
+pub fn measured_main(arguments: Vec<OsString>) -> Result<(), NodeError> {
+    telemetry::start();
+    let (config_path, connection) = read_arguments(arguments)?;
+    let config = Config::load(&config_path)?;
+    let genesis: Genesis = decode(&config.genesis, Genesis::BYTES_MAX)?;
+    let mut tpm = open_tpm(&config, connection)?;
+    let log = launcher::load(&config.layout.event_log())?;
+    let identity = unseal(&config, &mut tpm, &log)?;
+    let share = open_share(&config, &identity)?;
+    let intermediates = intermediates(&config)?;
+    run(config, genesis, Secrets { identity, share, tpm, log, intermediates })
+}
+
+fn run(config: Config, genesis: Genesis, secrets: Secrets) -> Result<(), NodeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| NodeError::Start(StartError::Runtime(cause)))?;
+    runtime.block_on(async {
+        let node = Node::start(config, genesis, secrets).await?;
+        let ended = node.until_told_to_stop().await;
+        node.shutdown().await;
+        ended.map_or(Ok(()), |part| Err(NodeError::Ended(part)))
+    })
+}
+
+/// `--config FILE [--tpm-fd N]`
+fn read_arguments(arguments: Vec<OsString>) -> Result<(PathBuf, Option<RawFd>), NodeError> {
+    let text = |argument: Option<&OsString>| argument.and_then(|it| it.to_str().map(str::to_owned));
+    let number = |argument| text(argument).and_then(|it| it.parse::<RawFd>().ok());
+    match arguments.as_slice() {
+        [flag, path] if flag == CONFIG => Ok((path.into(), None)),
+        [flag, path, tpm, fd] if flag == CONFIG && tpm == TPM_FD => {
+            Ok((path.into(), Some(number(Some(fd)).filter(|fd| *fd > 2).ok_or(NodeError::Arguments)?)))
+        }
+        _ => Err(NodeError::Arguments),
+    }
+}
+
+fn open_tpm(config: &Config, connection: Option<RawFd>) -> Result<Tpm, NodeError> {
+    match (&config.tpm, connection) {
+        (TpmSource::Simulated, Some(fd)) => {
+            let connection = inherited(fd).map_err(NodeError::Tpm)?;
+            Ok(Tpm::new(Stream::new(connection).map_err(NodeError::Tpm)?))
+        }
+        (TpmSource::Device(path), None) => Ok(Tpm::new(tpm::Device::open(path).map_err(NodeError::Tpm)?)),
+        _ => Err(NodeError::Arguments),
+    }
+}
+
+/// Takes over the connection that the launcher left open, and keeps it from programs that this one starts.
+#[allow(unsafe_code, reason = "a descriptor number from the command line becomes an owned descriptor")]
+fn inherited(fd: RawFd) -> io::Result<UnixStream> {
+    // SAFETY: the launcher left this descriptor open for this process and for nothing else; this is called once, before
+    // any thread is started or any file is opened, so nobody else owns it. If it is not open, the next call says so.
+    let connection = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::io::fcntl_setfd(&connection, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(UnixStream::from(connection))
+}
+
+/// The node's identity, if the TPM finds that an approved program asks for it.
+fn unseal(config: &Config, tpm: &mut Tpm, log: &EventLog) -> Result<NodeIdentity, NodeError> {
+    // The launcher's last entry is this process.
+    let binary = log.entries.last().map(|entry| entry.binary).ok_or(NodeError::Arguments)?;
+    let release = ReleaseFile::load(&config.releases, &binary)?.ok_or(NodeError::NotApproved(binary))?;
+    let path = config.layout.identity();
+    let sealed = SealedSecret::decode(&read(&path)?).map_err(|cause| NodeError::Malformed { path, cause })?;
+    let seed = unseal_secret(tpm, &sealed, &release).map_err(NodeError::Sealed)?;
+    Ok(NodeIdentity::from_seed(&seed))
+}
+
+fn open_share(config: &Config, identity: &NodeIdentity) -> Result<Zeroizing<Vec<u8>>, NodeError> {
+    let path = config.layout.share();
+    let sealed = read(&path)?;
+    identity.open_local(SHARE_PURPOSE, &sealed).map_err(|cause| NodeError::Share { path, cause })
+}
+
+fn intermediates(config: &Config) -> Result<Vec<model::Blob>, NodeError> {
+    match config.tpm {
+        TpmSource::Simulated => attest::simulated::intermediates(&config.layout.tpm())
+            .map_err(|cause| NodeError::Tpm(io::Error::other(cause))),
+        // Makers of hardware put theirs into the TPM or on their web sites; none is needed if the root signed directly.
+        TpmSource::Device(_) => Ok(Vec::new()),
+    }
+}
+
+fn decode<T: Canonical>(path: &Path, bytes_max: usize) -> Result<T, NodeError> {
+    T::from_bytes(&read(path)?, bytes_max).map_err(|cause| NodeError::Malformed { path: path.to_owned(), cause })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, NodeError> {
+    fs::read(path).map_err(|cause| NodeError::File { path: path.to_owned(), cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(text: &str) -> Option<(PathBuf, Option<RawFd>)> {
+        read_arguments(text.split(' ').map(OsString::from).collect()).ok()
+    }
+
+    #[test]
+    fn a_launcher_passes_a_configuration_and_perhaps_a_descriptor() {
+        assert_eq!(arguments("--config a"), Some(("a".into(), None)));
+        assert_eq!(arguments("--config a --tpm-fd 7"), Some(("a".into(), Some(7))));
+    }
+
+    #[test]
+    fn nobody_else_starts_it() {
+        for text in ["", "--config", "--config a --tpm-fd", "--config a --tpm-fd x", "--tpm-fd 7 --config a", "a b c d"]
+        {
+            assert_eq!(arguments(text), None, "{text}");
+        }
+        // Standard streams are no TPM.
+        assert_eq!(arguments("--config a --tpm-fd 0"), None);
+        assert_eq!(arguments("--config a --tpm-fd -1"), None);
+    }
+}

@@ -1,0 +1,354 @@
+//! A running node: assembly only. Every part has an owner, a bound and a way to stop.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, atomic::AtomicU32},
+    time::Duration,
+};
+
+use attest::tpm::Tpm;
+use consensus::{FinalizedBlock, Subscription};
+use content::{Network, PeerConfig, PeerError, StaticPeer, Store, StoreError};
+use custody::NodeIdentity;
+use model::{Blob, EventLog, Genesis};
+use sandbox::{Sandbox, SandboxConfig, SandboxError};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use zeroize::Zeroizing;
+
+use crate::{
+    account::Account,
+    api::{self, Api},
+    appraiser::{Appraising, Reappraiser},
+    chain::Chain,
+    config::Config,
+    custodian::{Custody, CustodyError},
+    executor::Executor,
+    index::{BlockFacts, Index},
+    machine::Ledger,
+    metrics::Metrics,
+    peers::{self, Answerers, Peers, STORE_PATIENCE},
+    progress::Progress,
+    storage::{Content, Storage},
+};
+
+/// Most bytes of blocks on this disk.
+const STORE_BYTES_MAX: u64 = 1 << 40;
+/// A fetch that has received nothing new for this long gives up.
+const FETCH_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the node may stand still before it says so.
+const STANDSTILL: Duration = Duration::from_secs(30);
+/// How long answers under way may take while the node stops.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What only the measured process of an approved program gets.
+pub(crate) struct Secrets {
+    pub(crate) identity: NodeIdentity,
+    /// Its share of the network key.
+    pub(crate) share: Zeroizing<Vec<u8>>,
+    pub(crate) tpm: Tpm,
+    pub(crate) log: EventLog,
+    /// Certificates between its endorsement certificate and the root.
+    pub(crate) intermediates: Vec<Blob>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No threads.
+    #[error("cannot start the asynchronous runtime")]
+    Runtime(#[source] io::Error),
+    /// The API's address.
+    #[error("cannot listen on {address} for the API")]
+    Listen {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The ledger engine.
+    #[error("the ledger does not start")]
+    Consensus(#[from] consensus::StartError),
+    /// The block store.
+    #[error("the block store does not open")]
+    Store(#[from] StoreError),
+    /// The content peer.
+    #[error("the content peer does not start")]
+    Peer(#[from] PeerError),
+    /// The sandbox.
+    #[error("the sandbox does not start")]
+    Sandbox(#[from] SandboxError),
+    /// Shares and releases.
+    #[error("the custody folder does not open")]
+    Custody(#[from] CustodyError),
+    /// The TPM.
+    #[error("the TPM does not take part in attestation")]
+    Attestation(#[from] attest::AttesterError),
+}
+
+impl StartError {
+    /// What to do next.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::Listen { .. } | Self::Peer(_) => "is this node, or something else, listening there already?".into(),
+            Self::Sandbox(_) => "guests need Linux 5.13 or later with landlock and seccomp".into(),
+            Self::Consensus(_) | Self::Store(_) | Self::Custody(_) => {
+                "check the disk; restore the node's whole folder from one backup if it is damaged".into()
+            }
+            Self::Attestation(_) => "is this the TPM that the node was set up with?".into(),
+            Self::Runtime(_) => "close other programs and try again".into(),
+        }
+    }
+}
+
+/// A node that runs.
+pub(crate) struct Node {
+    chain: Chain,
+    content: Content,
+    stop: watch::Sender<bool>,
+    /// Parts that must not end before the node does; each returns its name.
+    parts: Mutex<JoinSet<&'static str>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts everything.
+    pub(crate) async fn start(config: Config, genesis: Genesis, secrets: Secrets) -> Result<Self, StartError> {
+        let Secrets { identity, share, tpm, log, intermediates } = secrets;
+        let identity = Arc::new(identity);
+        let genesis = Arc::new(genesis);
+        let listener = TcpListener::bind(config.api).await;
+        let listener = listener.map_err(|cause| StartError::Listen { address: config.api, cause })?;
+        let sandbox = Arc::new(blocking(|| Sandbox::new(SandboxConfig::this_program())).await?);
+        let (peer, inbound) = start_peer(&config, &identity).await?;
+        let content = Content::new(peer.store().clone(), peer.clone());
+        let chain = start_chain(&config, &genesis, &identity, share).await?;
+
+        let index = Arc::new(Index::default());
+        let metrics = Arc::new(Metrics::new());
+        let progress = Arc::new(Progress::default());
+        let peers = Peers::new(peer);
+        let account = Account::start(chain.clone(), index.clone(), identity.clone());
+        let reappraiser = Reappraiser::new(chain.clone(), content.clone());
+        let custody = Arc::new(Custody::open(
+            &config.layout,
+            chain.clone(),
+            index.clone(),
+            account.clone(),
+            identity.clone(),
+            reappraiser,
+            metrics.clone(),
+        )?);
+        let storage =
+            Arc::new(Storage::new(content.clone(), chain.clone(), index.clone(), identity.clone(), peers.clone()));
+        let appraising = Arc::new(
+            Appraising::new(
+                tpm,
+                log,
+                intermediates,
+                chain.clone(),
+                index.clone(),
+                content.clone(),
+                peers.clone(),
+                account.clone(),
+                identity.clone(),
+                metrics.clone(),
+            )
+            .await?,
+        );
+        let executor = Arc::new(Executor {
+            chain: chain.clone(),
+            index: index.clone(),
+            content: content.clone(),
+            storage: storage.clone(),
+            custody: custody.clone(),
+            peers: peers.clone(),
+            account,
+            identity: identity.clone(),
+            sandbox,
+            progress: progress.clone(),
+            metrics: metrics.clone(),
+            attempted: Mutex::default(),
+            running: AtomicU32::new(0),
+        });
+        let answerers = Arc::new(Answerers {
+            appraising: appraising.clone(),
+            custody: custody.clone(),
+            storage: storage.clone(),
+            progress: progress.clone(),
+        });
+        let api = Arc::new(Api {
+            node: identity.node_id(),
+            chain: chain.clone(),
+            index: index.clone(),
+            content: content.clone(),
+            storage,
+            custodian: custody.clone(),
+            executor: executor.clone(),
+            peers,
+            progress,
+            metrics,
+        });
+
+        let mut parts = JoinSet::new();
+        let blocks = chain.consensus().subscribe(1);
+        parts.spawn(follow(index.clone(), blocks));
+        parts.spawn(named("peer answers", peers::serve(answerers, inbound)));
+        catch_up(&chain, &index).await;
+        custody.resume();
+        parts.spawn(named("custody", custody.clone().observe()));
+        parts.spawn(named("custody appraisals", custody.appraise_ahead()));
+        parts.spawn(named("executor", executor.serve()));
+        parts.spawn(named("attestation", appraising.keep_verdict()));
+        parts.spawn(named("watchdog", watch_standstill(index)));
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, api, stopped));
+        tracing::info!(node = %identity.node_id(), api = %config.api, network = %genesis.network_id(), "node runs");
+        Ok(Self { chain, content, stop, parts: Mutex::new(parts), server })
+    }
+
+    /// Returns when SIGTERM or SIGINT comes, or with the name of a part that ended by itself.
+    pub(crate) async fn until_told_to_stop(&self) -> Option<&'static str> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return Some("signal handling");
+        };
+        let mut parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let ended = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            () = self.chain.consensus().stopped() => Some("consensus"),
+            Some(part) = parts.join_next() => Some(part.unwrap_or("a part that panicked")),
+        };
+        tracing::info!("node stops");
+        parts.abort_all();
+        ended
+    }
+
+    /// Stops everything; nothing that was promised is lost.
+    pub(crate) async fn shutdown(self) {
+        self.stop.send_replace(true);
+        // Streams of events may stay open for an hour: they are cut.
+        let abort = self.server.abort_handle();
+        if tokio::time::timeout(FAREWELL, self.server).await.is_err() {
+            abort.abort();
+        }
+        self.chain.consensus().shutdown().await;
+        self.content.shutdown().await;
+    }
+}
+
+async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {
+    part.await;
+    name
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+async fn start_peer(
+    config: &Config,
+    identity: &NodeIdentity,
+) -> Result<(content::Peer, tokio::sync::mpsc::Receiver<content::Inbound>), StartError> {
+    let dir = config.layout.blocks();
+    let store = blocking(move || Store::open(&dir, STORE_BYTES_MAX)).await?;
+    let peer = |peer: &crate::config::Peer| StaticPeer { node: peer.node, address: peer.content.clone() };
+    let peer_config = PeerConfig {
+        seed: identity.expose_signing_seed(),
+        listen: vec![config.content.clone()],
+        peers: config.peers.iter().map(peer).collect(),
+        network: Network::Private,
+        fetch_patience: FETCH_PATIENCE,
+        // The longest of any question; the others have bounds of their own.
+        request_timeout: STORE_PATIENCE,
+    };
+    Ok(content::Peer::start(peer_config, store).await?)
+}
+
+async fn start_chain(
+    config: &Config,
+    genesis: &Arc<Genesis>,
+    identity: &NodeIdentity,
+    share: Zeroizing<Vec<u8>>,
+) -> Result<Chain, StartError> {
+    let machine = Arc::new(Ledger::new(genesis.clone()));
+    let seed = identity.expose_signing_seed();
+    let (storage, listen) = (config.layout.ledger(), config.consensus);
+    let peers = config.peers.iter().map(|peer| (peer.node, peer.consensus)).collect();
+    let of = genesis.clone();
+    let consensus = blocking(move || {
+        let config = consensus::Config {
+            network: of.network_id(),
+            genesis: &of,
+            identity: seed,
+            share,
+            storage,
+            listen,
+            peers,
+            timing: consensus::Timing::default(),
+        };
+        consensus::start(config, machine)
+    })
+    .await?;
+    Ok(Chain::new(consensus, genesis.clone()))
+}
+
+/// Fills the index with every block from the first on.
+async fn follow(index: Arc<Index>, mut blocks: Subscription) -> &'static str {
+    loop {
+        match blocks.next().await {
+            Ok(Some(block)) => read_block(&index, &block),
+            Ok(None) => return "the ledger",
+            Err(cause) => {
+                tracing::error!(error = %crate::chain_of(&cause), "the ledger cannot be read");
+                return "the ledger";
+            }
+        }
+    }
+}
+
+fn read_block(index: &Index, block: &FinalizedBlock) {
+    let facts = BlockFacts { height: block.height, time_ms: block.time_ms, records: &block.records };
+    for place in index.read_block(&facts) {
+        tracing::error!(place, height = block.height, "a record of the ledger cannot be read; update this node");
+    }
+}
+
+/// Waits until the index has read what was final when the node started: before that, settled tasks would look open.
+async fn catch_up(chain: &Chain, index: &Index) {
+    let height = chain.consensus().head().height;
+    let mut blocks = index.watch();
+    // An error means that nobody fills the index any more; the node is about to stop.
+    let _ = blocks.wait_for(|tip| tip.height >= height).await;
+}
+
+/// Says so when the ledger stands still: fewer than two thirds of the validators can be reached.
+async fn watch_standstill(index: Arc<Index>) {
+    let mut blocks = index.watch();
+    loop {
+        match tokio::time::timeout(STANDSTILL, blocks.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                let height = index.tip().height;
+                tracing::warn!(height, "no new block for {STANDSTILL:?}: too few validators can be reached");
+            }
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, api: Arc<Api>, mut stopped: watch::Receiver<bool>) {
+    let until = async move {
+        // An error means that the node is gone, which is a reason to stop as well.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    if let Err(cause) = axum::serve(listener, api::router(api)).with_graceful_shutdown(until).await {
+        tracing::error!(%cause, "the API ended");
+    }
+}

@@ -1,0 +1,251 @@
+//! What nodes say to each other directly: one question, one answer, both in a versioned envelope with bounds.
+//!
+//! The bytes travel over the content peers' encrypted connections, whose identity is the node's own key; still, nothing
+//! is believed because of who brought it. What matters is signed or proven, and the roles check it.
+
+use std::{sync::Arc, time::Duration};
+
+use model::{Blob, Canonical, ContentId, EncodingError, NodeId, Signed, StorageAck, TaskId, api::TaskEvent};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::{appraiser::Appraising, custodian::Custody, progress::Progress, storage::Storage};
+
+/// Version of the envelope.
+const VERSION: u32 = 1;
+/// Most bytes of one message. Evidence with its certificates is the largest.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Questions answered at a time; further ones wait, and the asker's timeout ends the wait.
+const ANSWERING_MAX: usize = 256;
+/// How long a peer may take for an answer that needs no work.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a peer may take to fetch what it is asked to store.
+pub(crate) const STORE_PATIENCE: Duration = Duration::from_secs(600);
+/// Longest a progress question may be held open.
+const HOLD_MS_MAX: u64 = 5_000;
+
+/// A message with the version of its form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope<T> {
+    version: u32,
+    body: T,
+}
+
+/// What a node asks another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Question {
+    /// A message of the appraisal protocol, from subject to appraiser.
+    Appraisal(Blob),
+    /// A message of the release protocol, from executor to custodian.
+    Custody(Blob),
+    /// Fetch everything under this root, keep it, and say so.
+    Store(ContentId),
+    /// How far is a task that you run?
+    Progress {
+        /// Which.
+        task: TaskId,
+        /// Steps the asker has already.
+        from: u32,
+        /// How long to wait for a further one, milliseconds.
+        hold_ms: u64,
+    },
+}
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reply {
+    /// A message of the appraisal protocol, from appraiser to subject.
+    Appraisal(Blob),
+    /// A message of the release protocol, from custodian to executor.
+    Custody(Blob),
+    /// It is stored.
+    Stored(Box<Signed<StorageAck>>),
+    /// Steps of a task.
+    Progress(Vec<TaskEvent>),
+    /// It cannot be done, or may not; in words, for the asker's log.
+    Refused(String),
+}
+
+fn encode<T: Canonical>(body: T) -> Vec<u8> {
+    Envelope { version: VERSION, body }.to_bytes()
+}
+
+fn decode<T: Canonical>(bytes: &[u8]) -> Result<T, Undecodable> {
+    let envelope = Envelope::<T>::from_bytes(bytes, MESSAGE_BYTES_MAX)?;
+    if envelope.version != VERSION {
+        return Err(Undecodable::Version(envelope.version));
+    }
+    Ok(envelope.body)
+}
+
+/// Why a message cannot be read; its sender is at fault, or newer than this node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Undecodable {
+    /// Not a message.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
+    /// Not of this version.
+    #[error("version {0}, this node speaks {VERSION}")]
+    Version(u32),
+}
+
+/// Why a peer did not give the answer that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum NoAnswer {
+    /// It could not be reached.
+    #[error("{0} does not answer")]
+    Unreachable(NodeId, #[source] content::RequestError),
+    /// It was too slow.
+    #[error("{0} did not answer in time")]
+    Late(NodeId),
+    /// Its answer cannot be read.
+    #[error("the answer of {0} cannot be read")]
+    Undecodable(NodeId, #[source] Undecodable),
+    /// It says no.
+    #[error("{0} refuses: {1}")]
+    Refused(NodeId, String),
+    /// It answers another question.
+    #[error("{0} answers something else than was asked")]
+    Unexpected(NodeId),
+}
+
+/// The other nodes.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    peer: content::Peer,
+}
+
+impl Peers {
+    pub(crate) fn new(peer: content::Peer) -> Self {
+        Self { peer }
+    }
+
+    /// How many content peers are connected.
+    pub(crate) fn connected(&self) -> u32 {
+        u32::try_from(self.peer.stats().connected).unwrap_or(u32::MAX)
+    }
+
+    async fn ask(&self, node: NodeId, question: Question, patience: Duration) -> Result<Reply, NoAnswer> {
+        let request = tokio::time::timeout(patience, self.peer.request(&node, encode(question))).await;
+        let bytes = request.map_err(|_| NoAnswer::Late(node))?.map_err(|cause| NoAnswer::Unreachable(node, cause))?;
+        match decode(&bytes).map_err(|cause| NoAnswer::Undecodable(node, cause))? {
+            Reply::Refused(reason) => Err(NoAnswer::Refused(node, reason.chars().take(500).collect())),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Sends an appraiser a message of the appraisal protocol.
+    pub(crate) async fn appraisal(&self, node: NodeId, message: Vec<u8>) -> Result<Vec<u8>, NoAnswer> {
+        match self.ask(node, Question::Appraisal(message.into()), PATIENCE).await? {
+            Reply::Appraisal(answer) => Ok(answer.0),
+            _ => Err(NoAnswer::Unexpected(node)),
+        }
+    }
+
+    /// Sends a custodian a message of the release protocol.
+    pub(crate) async fn custody(&self, node: NodeId, message: Vec<u8>) -> Result<Vec<u8>, NoAnswer> {
+        match self.ask(node, Question::Custody(message.into()), PATIENCE).await? {
+            Reply::Custody(answer) => Ok(answer.0),
+            _ => Err(NoAnswer::Unexpected(node)),
+        }
+    }
+
+    /// Asks a node to store everything under `root`.
+    pub(crate) async fn store(&self, node: NodeId, root: ContentId) -> Result<Signed<StorageAck>, NoAnswer> {
+        match self.ask(node, Question::Store(root), STORE_PATIENCE).await? {
+            Reply::Stored(ack) => Ok(*ack),
+            _ => Err(NoAnswer::Unexpected(node)),
+        }
+    }
+
+    /// Asks an executor how far a task is. Nothing, if it does not say: this is for showing only.
+    pub(crate) async fn progress(&self, node: NodeId, task: TaskId, from: usize, hold: Duration) -> Vec<TaskEvent> {
+        let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(HOLD_MS_MAX);
+        let from = u32::try_from(from).unwrap_or(u32::MAX);
+        match self.ask(node, Question::Progress { task, from, hold_ms }, hold + PATIENCE).await {
+            Ok(Reply::Progress(events)) => events,
+            _ => {
+                tokio::time::sleep(hold).await;
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// Those who answer.
+pub(crate) struct Answerers {
+    pub(crate) appraising: Arc<Appraising>,
+    pub(crate) custody: Arc<Custody>,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// Answers questions until the peer stops.
+pub(crate) async fn serve(answerers: Arc<Answerers>, mut inbound: mpsc::Receiver<content::Inbound>) {
+    let slots = Arc::new(Semaphore::new(ANSWERING_MAX));
+    while let Some(request) = inbound.recv().await {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let answerers = answerers.clone();
+        tokio::spawn(async move {
+            let reply = answerers.answer(request.from, &request.body).await;
+            request.reply(encode(reply));
+            drop(slot);
+        });
+    }
+}
+
+impl Answerers {
+    async fn answer(&self, from: NodeId, body: &[u8]) -> Reply {
+        let question = match decode(body) {
+            Ok(question) => question,
+            Err(cause) => return Reply::Refused(cause.to_string()),
+        };
+        match question {
+            Question::Appraisal(message) => self.appraising.answer(from, &message.0).await,
+            Question::Custody(message) => self.custody.answer(from, &message.0).await,
+            Question::Store(root) => match self.storage.acknowledge_for_peer(from, root).await {
+                Ok(ack) => Reply::Stored(Box::new(ack)),
+                Err(cause) => Reply::Refused(cause.to_string()),
+            },
+            Question::Progress { task, from: first, hold_ms } => {
+                let hold = Duration::from_millis(hold_ms.min(HOLD_MS_MAX));
+                Reply::Progress(self.progress.wait_since(&task, first as usize, hold).await)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_back_as_they_were() {
+        let question = Question::Progress { task: TaskId([7; 32]), from: 3, hold_ms: 500 };
+        assert_eq!(decode::<Question>(&encode(question.clone())).unwrap(), question);
+        let reply = Reply::Refused("no".into());
+        assert_eq!(decode::<Reply>(&encode(reply.clone())).unwrap(), reply);
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let bytes = Envelope { version: 2, body: Question::Appraisal(Blob(vec![1])) }.to_bytes();
+        assert!(matches!(decode::<Question>(&bytes), Err(Undecodable::Version(2))));
+    }
+
+    #[test]
+    fn long_trailing_and_foreign_bytes_are_refused() {
+        let long = encode(Question::Appraisal(Blob(vec![0; MESSAGE_BYTES_MAX])));
+        assert!(matches!(decode::<Question>(&long), Err(Undecodable::Encoding(EncodingError::TooLong { .. }))));
+        let mut trailing = encode(Question::Appraisal(Blob(vec![1])));
+        trailing.push(0);
+        assert!(decode::<Question>(&trailing).is_err());
+        assert!(decode::<Question>(&encode(Reply::Refused("no".into()))).is_err());
+        assert!(decode::<Question>(b"").is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! Content: what this node has, what it fetches for others to keep, and its word that it keeps it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use content::{Block, FetchError, Peer, Store};
+use custody::NodeIdentity;
+use model::{ContentId, NodeId, Signed, StorageAck};
+use tokio::sync::Semaphore;
+
+use crate::{chain::Chain, index::Index, peers::Peers};
+
+/// Most bytes of one file.
+const FILE_BYTES_MAX: u64 = 64 << 30;
+/// Files fetched for keeping at a time; further requests wait.
+const FETCHING_MAX: usize = 16;
+
+/// The blocks here and the peers who have others.
+#[derive(Clone)]
+pub(crate) struct Content {
+    store: Store,
+    peer: Peer,
+}
+
+impl Content {
+    pub(crate) fn new(store: Store, peer: Peer) -> Self {
+        Self { store, peer }
+    }
+
+    /// The blocks on this disk.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Fetches everything under `root` that is not here, and keeps it. Returns the bytes of the file.
+    pub(crate) async fn fetch(&self, root: &ContentId) -> Result<u64, FetchError> {
+        self.peer.fetch_all(root, FILE_BYTES_MAX, &|_| {}).await
+    }
+
+    /// One block, from here or from a peer.
+    pub(crate) async fn block(&self, id: &ContentId) -> Result<Block, FetchError> {
+        self.peer.get_block(id).await
+    }
+
+    /// Stops the peer.
+    pub(crate) async fn shutdown(&self) {
+        self.peer.shutdown().await;
+    }
+
+    /// Tells peers who look for `root` that it is here.
+    pub(crate) async fn announce(&self, root: &ContentId) {
+        if let Err(cause) = self.peer.provide(root).await {
+            tracing::debug!(content = %root, error = %cause, "not announced");
+        }
+    }
+}
+
+/// Keeps content for others.
+pub(crate) struct Storage {
+    content: Content,
+    chain: Chain,
+    index: Arc<Index>,
+    identity: Arc<NodeIdentity>,
+    peers: Peers,
+    fetching: Semaphore,
+}
+
+/// Why something was not stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum NotStored {
+    /// Nobody has it, or not all of it.
+    #[error("the content could not be fetched")]
+    Fetch(#[from] FetchError),
+    /// Stopping.
+    #[error("the node is stopping")]
+    Stopping,
+    /// A stranger asks.
+    #[error("{0} is no node of this network")]
+    NoMember(NodeId),
+    /// Fewer nodes than needed have said that they keep a result.
+    #[error("{got} nodes store the result, {needed} are needed")]
+    TooFewCopies {
+        /// Who did.
+        got: usize,
+        /// Who must.
+        needed: usize,
+    },
+}
+
+impl Storage {
+    pub(crate) fn new(
+        content: Content,
+        chain: Chain,
+        index: Arc<Index>,
+        identity: Arc<NodeIdentity>,
+        peers: Peers,
+    ) -> Self {
+        Self { content, chain, index, identity, peers, fetching: Semaphore::new(FETCHING_MAX) }
+    }
+
+    /// Fetches every block under `root`, keeps it, and says so.
+    pub(crate) async fn acknowledge(&self, root: ContentId) -> Result<Signed<StorageAck>, NotStored> {
+        let _slot = self.fetching.acquire().await.map_err(|_| NotStored::Stopping)?;
+        let bytes = self.content.fetch(&root).await?;
+        self.content.announce(&root).await;
+        let until_ms = self.index.tip().time_ms.saturating_add(self.chain.genesis().limits.storage_ms);
+        let ack = StorageAck { content: root, bytes, until_ms, node: self.identity.node_id() };
+        Ok(self.identity.sign(self.chain.network_id(), ack))
+    }
+
+    /// The same for another node, which must have been registered: strangers cannot fill this disk.
+    pub(crate) async fn acknowledge_for_peer(
+        &self,
+        peer: NodeId,
+        root: ContentId,
+    ) -> Result<Signed<StorageAck>, NotStored> {
+        if self.index.facts().node(&peer).is_none() {
+            return Err(NotStored::NoMember(peer));
+        }
+        self.acknowledge(root).await
+    }
+
+    /// Asks other nodes to keep everything under `roots`, all at once, until `copies` of them have said so for every root.
+    /// The acknowledgements are ascending by (content, node), as the ledger wants them.
+    pub(crate) async fn spread(
+        self: &Arc<Self>,
+        roots: &[ContentId],
+        copies: usize,
+    ) -> Result<Vec<Signed<StorageAck>>, NotStored> {
+        let own = self.identity.node_id();
+        let nodes: Vec<NodeId> = self.index.facts().nodes().map(|(id, _)| *id).filter(|id| *id != own).collect();
+        let mut asked = tokio::task::JoinSet::new();
+        for node in nodes {
+            let (storage, roots) = (self.clone(), roots.to_vec());
+            asked.spawn(async move { storage.ask_for_all(node, roots).await });
+        }
+        let mut stored: Vec<Signed<StorageAck>> = Vec::new();
+        let mut nodes_done = HashSet::new();
+        while nodes_done.len() < copies {
+            match asked.join_next().await {
+                Some(Ok(Some(acks))) => {
+                    nodes_done.extend(acks.first().map(|ack| ack.unverified().node));
+                    stored.extend(acks);
+                }
+                Some(_) => {}
+                None => return Err(NotStored::TooFewCopies { got: nodes_done.len(), needed: copies }),
+            }
+        }
+        // Whoever is still fetching may finish: a further copy does no harm.
+        asked.detach_all();
+        stored.sort_by_key(|ack| (ack.unverified().content, ack.unverified().node));
+        Ok(stored)
+    }
+
+    /// One node's acknowledgements for all of `roots`; `None` if one is missing or not what was asked for.
+    async fn ask_for_all(&self, node: NodeId, roots: Vec<ContentId>) -> Option<Vec<Signed<StorageAck>>> {
+        let asked = roots.iter().map(|root| self.ask_for_one(node, *root));
+        let acks = futures::future::join_all(asked).await;
+        acks.into_iter().collect()
+    }
+
+    async fn ask_for_one(&self, node: NodeId, root: ContentId) -> Option<Signed<StorageAck>> {
+        match self.peers.store(node, root).await {
+            Ok(ack) => {
+                let answered =
+                    ack.verify(self.chain.network_id()).is_ok_and(|it| it.content == root && it.node == node);
+                answered.then_some(ack)
+            }
+            Err(cause) => {
+                tracing::info!(%node, content = %root, error = %crate::chain_of(&cause), "no storage acknowledgement");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A real network for tests: `samovar network create`, then one process per node, on free ports of the loopback device.
+//!
+//! Everything is done through the binary and its HTTP API, as a user would. Processes are ended by their id when the
+//! network is dropped; waits are bounded and poll.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// The binary under test.
+pub const SAMOVAR: &str = env!("CARGO_BIN_EXE_samovar");
+
+/// How long anything may take on a busy machine before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How a test network differs from the default one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// How long a verdict lives, seconds.
+    pub verdict_s: Option<u64>,
+    /// What is added to a task's declared run time, seconds.
+    pub overhead_s: Option<u64>,
+}
+
+/// Four nodes and their folder.
+pub struct Network {
+    folder: tempfile::TempDir,
+    nodes: Vec<Option<Child>>,
+}
+
+impl Network {
+    /// Creates a network of four nodes, none of them running.
+    pub fn create(options: Options) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let dir = folder.path().join("network");
+        let mut arguments =
+            vec!["network".into(), "create".into(), dir.display().to_string(), "--nodes".into(), "4".into()];
+        for (name, value) in [("--verdict-seconds", options.verdict_s), ("--overhead-seconds", options.overhead_s)] {
+            if let Some(value) = value {
+                arguments.extend([name.to_owned(), value.to_string()]);
+            }
+        }
+        let created = Command::new(SAMOVAR).args(&arguments).output().expect("samovar runs");
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+        Self { folder, nodes: (0..4).map(|_| None).collect() }
+    }
+
+    /// Creates a network and waits until every node has a verdict.
+    pub fn running(options: Options) -> Self {
+        let mut network = Self::create(options);
+        network.start_all();
+        network
+    }
+
+    /// Where the network is.
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().join("network")
+    }
+
+    /// A file beside the network, for whatever a test writes.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The network file for clients.
+    pub fn file(&self) -> PathBuf {
+        self.dir().join("network.toml")
+    }
+
+    /// Starts every node and waits until each has a verdict.
+    pub fn start_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.start(node);
+        }
+        for node in 0..self.nodes.len() {
+            self.wait_for_verdict(node);
+        }
+    }
+
+    /// Starts one node with the binary under test.
+    pub fn start(&mut self, node: usize) {
+        self.start_with(node, Path::new(SAMOVAR));
+    }
+
+    /// Starts one node with some binary.
+    pub fn start_with(&mut self, node: usize, binary: &Path) {
+        assert!(self.nodes[node].is_none(), "node {node} runs already");
+        let log = std::fs::File::create(self.path(&format!("node-{node}.log"))).expect("a log file");
+        let child = Command::new(binary)
+            .args(["node", "--config"])
+            .arg(self.dir().join(format!("node-{node}/node.toml")))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("samovar node starts");
+        self.nodes[node] = Some(child);
+    }
+
+    /// Ends one node without warning, as a power cut would.
+    pub fn kill(&mut self, node: usize) {
+        if let Some(mut child) = self.nodes[node].take() {
+            // It may have ended by itself; either way it is gone afterwards.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Waits until a node's process ends by itself and returns its exit code.
+    pub fn exit_code(&mut self, node: usize) -> Option<i32> {
+        let child = self.nodes[node].as_mut().expect("a running node");
+        let status = poll("the node ends", || child.try_wait().expect("a child of ours"));
+        self.nodes[node] = None;
+        status.code()
+    }
+
+    /// What a node has logged.
+    pub fn log(&self, node: usize) -> String {
+        std::fs::read_to_string(self.path(&format!("node-{node}.log"))).unwrap_or_default()
+    }
+
+    /// The HTTP address of a node, as in its configuration.
+    pub fn api(&self, node: usize) -> String {
+        let config = std::fs::read_to_string(self.dir().join(format!("node-{node}/node.toml"))).expect("node.toml");
+        let line = config.lines().find(|line| line.trim_start().starts_with("api")).expect("an api line");
+        line.split('"').nth(1).expect("a quoted address").to_owned()
+    }
+
+    /// The node with this `did:key`.
+    pub fn position(&self, did: &str) -> usize {
+        (0..self.nodes.len())
+            .find(|node| self.status(*node).is_some_and(|status| status["node"] == did))
+            .expect("a node of this network")
+    }
+
+    /// What `GET /v1/status` says, if the node answers.
+    pub fn status(&self, node: usize) -> Option<serde_json::Value> {
+        let body = get(&self.api(node), "/v1/status")?;
+        serde_json::from_slice(&body).ok()
+    }
+
+    /// Waits until a node answers and has a verdict that holds.
+    pub fn wait_for_verdict(&self, node: usize) {
+        let fresh = || {
+            let status = self.status(node)?;
+            (status["verdict_expires_ms"].as_u64()? > status["time_ms"].as_u64()?).then_some(())
+        };
+        poll_or(&format!("node {node} has a verdict"), fresh, || self.log(node));
+    }
+
+    /// Waits until a node has finalized `height`.
+    pub fn wait_for_height(&self, node: usize, height: u64) {
+        let reached = || (self.status(node)?["height"].as_u64()? >= height).then_some(());
+        poll_or(&format!("node {node} reaches height {height}"), reached, || self.log(node));
+    }
+
+    /// Runs `samovar ARGS` against this network with the key file of an account.
+    pub fn samovar(&self, key: &Path, arguments: &[&str]) -> Output {
+        Command::new(SAMOVAR)
+            .args(arguments)
+            .env("SAMOVAR_NETWORK", self.file())
+            .env("SAMOVAR_KEY", key)
+            .stdin(Stdio::null())
+            .output()
+            .expect("samovar runs")
+    }
+
+    /// Runs `samovar ARGS --json`, which must succeed, and reads its answer.
+    pub fn json(&self, key: &Path, arguments: &[&str]) -> serde_json::Value {
+        let output = self.samovar(key, &[arguments, &["--json"]].concat());
+        assert!(
+            output.status.success(),
+            "samovar {arguments:?}: {}\n{}",
+            String::from_utf8_lossy(&output.stderr),
+            (0..self.nodes.len()).map(|node| format!("--- node {node}\n{}", tail(&self.log(node)))).collect::<String>()
+        );
+        serde_json::from_slice(&output.stdout).expect("one JSON object")
+    }
+
+    /// A new account with credits.
+    pub fn account(&self, name: &str) -> PathBuf {
+        let key = self.path(&format!("{name}.key"));
+        let made = Command::new(SAMOVAR).arg("keygen").arg(&key).output().expect("samovar runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self.json(&key, &["account", "top-up", "10000"]);
+        key
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.kill(node);
+        }
+    }
+}
+
+/// One `GET` over HTTP/1.0; `None` if nobody answers with 200.
+pub fn get(address: &str, path: &str) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    answer.starts_with(b"HTTP/1.0 200").then(|| answer.split_off(end + 4))
+}
+
+/// Asks again and again until there is an answer; fails after [`PATIENCE`].
+pub fn poll<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    poll_or(what, ask, String::new)
+}
+
+/// [`poll`] that says more when it fails.
+pub fn poll_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, more: impl Fn() -> String) -> T {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("waited {PATIENCE:?} until {what}\n{}", tail(&more()));
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].iter().map(|line| format!("{line}\n")).collect()
+}
