@@ -68,6 +68,7 @@ pub(crate) fn refund(view: &mut View, id: TaskId, open: &OpenTask) -> Result<(),
 
 fn settle(view: &mut View, settlement: Settlement, failure: Option<FailureClass>) -> Result<(), Halt> {
     let id = settlement.task;
+    view.expect(settlement.payments.iter().map(|payment| key::account(&payment.to)))?;
     for payment in &settlement.payments {
         money::move_credits(view, &AccountId::ESCROW, &payment.to, payment.amount)?;
     }

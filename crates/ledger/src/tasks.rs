@@ -203,7 +203,7 @@ fn draw_one(
         settle::refund(view, id, &open)?;
         return Ok(true);
     }
-    let list = eligible(genesis, seed, &id, &open, &objects, pool);
+    let list = eligible(genesis, view.time_ms(), seed, &id, &open, &objects, pool);
     if list.is_empty() {
         if tired {
             dequeue(view, &id)?;
@@ -232,8 +232,12 @@ fn still_admitted(time_ms: u64, open: &OpenTask, objects: &[(ObjectState, Terms)
 }
 
 /// The list the executor is drawn from ([`draw::entries`]). Strict custody: no custodian of the task's objects.
+///
+/// Custodians release to nobody whose verdict has run out, so it must last until the deadline; of verdicts so short that
+/// this could leave nobody, a quarter must be left.
 fn eligible(
     genesis: &Genesis,
+    time_ms: u64,
     seed: Seed,
     id: &TaskId,
     open: &OpenTask,
@@ -242,7 +246,12 @@ fn eligible(
 ) -> Vec<NodeId> {
     let strict = genesis.custody == CustodyMode::Strict;
     let holds_share = |node: &NodeId| objects.iter().any(|(state, _)| state.custodians.contains(node));
-    let candidates = pool.iter().filter(|(node, _)| open.lapsed != Some(*node) && !(strict && holds_share(node)));
+    let run_ms = open.task.limits.run_ms.saturating_add(genesis.limits.overhead_ms);
+    let needed_ms = run_ms.min(genesis.appraisal.verdict_ms / 4);
+    let lasts = |state: &NodeState| state.is_fresh(time_ms.saturating_add(needed_ms));
+    let candidates = pool
+        .iter()
+        .filter(|(node, state)| open.lapsed != Some(*node) && lasts(state) && !(strict && holds_share(node)));
     let candidates = candidates.map(|(node, state)| Candidate {
         node: *node,
         operator: state.operator.clone(),

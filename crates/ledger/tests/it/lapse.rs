@@ -1,0 +1,148 @@
+//! Executors that never answer, networks that go dark: nothing stays stuck.
+
+use ledger::{GAP_MS_MAX, WAIT_MS_MAX, state::TaskState};
+use model::*;
+
+use crate::world::*;
+
+#[test]
+fn a_killed_executor_leads_to_another_one_and_then_to_a_refund() {
+    let mut world = World::new();
+    let (program, data) = world.publish_both();
+    let before = world.balance(&requester().id());
+    let ask_fee = {
+        let task = world.ask(program, data);
+        world.fee(&world.submit_action(&task))
+    };
+    let task = world.assigned(program, data);
+    let first = world.executor(&task).id();
+    let deadline = world.open(&task).assigned.unwrap().deadline_ms;
+
+    world.time_ms = deadline - 100;
+    assert_eq!(world.block(vec![]), [], "the deadline itself is still in time");
+    assert_eq!(world.block(vec![]), [], "lapsed: back into the queue");
+    assert!(world.node(&first).lapsed);
+    assert_eq!((world.open(&task).attempt, world.open(&task).lapsed), (2, Some(first)));
+    assert!(world.last.due.next_block);
+    let second = assignment(&world.blocks(2));
+    assert_ne!(second.executor, first);
+    assert_eq!((second.attempt, second.eligible_size), (2, 3));
+    assert_eq!(world.object(&data).uses, 1, "a retry spends no second use");
+
+    let records = world.pass(second.deadline_ms - world.time_ms);
+    let settled = settlement(&records);
+    assert_eq!(settled.failure(), Some(FailureClass::Lapsed));
+    assert_eq!(settled.receipt, None);
+    assert_eq!(world.balance(&requester().id()), before - ask_fee, "all of the price is back");
+    assert_eq!(world.balance(&AccountId::ESCROW), 0);
+    assert!(matches!(world.task(&task), TaskState::Settled(_)));
+    assert_eq!((world.node(&first).running, world.node(&second.executor).running), (0, 0));
+}
+
+#[test]
+fn the_second_executor_is_paid_once() {
+    let mut world = World::new();
+    let (program, data) = world.publish_both();
+    let task = world.assigned(program, data);
+    let late = world.done(&task);
+    world.pass(60_000);
+    world.blocks(2);
+    let complete = world.complete(&world.done(&task));
+    let settled = settlement(&world.block(vec![complete]));
+    assert_eq!(settled.failure(), None);
+    assert_eq!(settled.receipt.unwrap().unverified().attempt, 2);
+    // The first one wakes up.
+    let late = world.complete(&late);
+    assert_eq!(world.refused(late), ledger::Refusal::TaskSettled { task });
+}
+
+#[test]
+fn whoever_let_a_task_lapse_is_not_drawn_until_appraised_again() {
+    let mut world = World::new();
+    let (program, data) = world.publish_both();
+    let task = world.assigned(program, data);
+    let lapsed = world.executor(&task);
+    world.pass(60_000);
+    for _ in 0..3 {
+        let other = world.ask(program, data);
+        let submit = world.submit_action(&other);
+        world.block(vec![submit]);
+    }
+    world.blocks(3);
+    assert_eq!(world.node(&lapsed.id()).running, 0);
+    assert!(world.node(&lapsed.id()).lapsed);
+    assert_eq!(world.schedule().waiting.len(), 1, "three nodes have a slot, four tasks ask");
+
+    let attest = world.attest(&lapsed);
+    world.block(vec![attest]);
+    assert!(world.last.due.next_block);
+    assert_eq!(assignment(&world.block(vec![])).executor, lapsed.id());
+}
+
+#[test]
+fn a_network_that_was_dark_longer_than_a_verdict_lives_finishes_the_task() {
+    let mut world = World::new();
+    let (program, data) = world.publish_both();
+    let task = world.assigned(program, data);
+    world.pass(7 * 24 * 3_600_000);
+    assert_eq!(world.open(&task).attempt, 2);
+    assert_eq!(world.blocks(3), [], "nobody is eligible, and nobody is refunded either");
+    world.renew();
+    assert!(world.last.due.next_block);
+    let assigned = assignment(&world.block(vec![]));
+    assert_eq!(assigned.task, task);
+    let complete = world.complete(&world.done(&task));
+    assert_eq!(settlement(&world.block(vec![complete])).failure(), None);
+}
+
+#[test]
+fn a_task_that_nobody_can_run_is_refunded_after_a_bounded_wait() {
+    let mut world = World::new();
+    let (program, data) = world.publish_both();
+    world.pass(VERDICT_MS + 1);
+    let before = world.balance(&requester().id());
+    let task = world.ask(program, data);
+    let submit = world.submit_action(&task);
+    let fee = world.fee(&submit);
+    world.block(vec![submit]);
+    let mut waited = 0;
+    let records = loop {
+        let at_ms = world.last.due.at_ms.expect("somebody waits");
+        let records = world.pass(at_ms.saturating_sub(world.time_ms).max(GAP_MS_MAX));
+        waited += 1;
+        if !records.is_empty() {
+            break records;
+        }
+    };
+    assert!((29..=31).contains(&waited), "{waited} steps of {GAP_MS_MAX} ms make {WAIT_MS_MAX} ms");
+    assert_eq!(settlement(&records).failure(), Some(FailureClass::Lapsed));
+    assert_eq!(world.balance(&requester().id()), before - fee);
+}
+
+#[test]
+fn a_block_deals_with_a_bounded_number_of_deadlines_and_the_next_goes_on() {
+    let mut world = World::with(|genesis| genesis.limits.slots_per_node = 100);
+    let (program, data) = world.publish_both();
+    let first = world.ask(program, data);
+    let tasks: Vec<Task> =
+        (0..300).map(|at| Task { nonce: first.nonce + at, price_max: 52, ..first.clone() }).collect();
+    // 300 tasks of 52 credits, and their fees.
+    for _ in 0..8 {
+        let top_up = world.transaction(&requester(), Action::TopUp { amount: 5_000 });
+        world.block(vec![top_up]);
+    }
+    let nonce = world.account(&requester().id()).nonce;
+    let tasks: Vec<Task> = tasks.into_iter().zip(nonce..).map(|(task, nonce)| Task { nonce, ..task }).collect();
+    world.block(tasks.iter().map(|task| world.submit_action(task)).collect());
+    world.block(vec![]);
+    let drawn = world.block(vec![]).len();
+    assert_eq!(drawn, ledger::DUE_MAX);
+    assert!(world.last.due.next_block, "44 draws are left");
+    assert_eq!(world.block(vec![]).len(), 300 - ledger::DUE_MAX);
+
+    world.pass(60_000);
+    assert!(world.last.due.next_block);
+    assert_eq!(world.schedule().deadlines.len(), 300 - ledger::DUE_MAX);
+    world.block(vec![]);
+    assert!(world.schedule().deadlines.is_empty());
+}

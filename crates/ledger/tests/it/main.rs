@@ -1,0 +1,16 @@
+//! The ledger from outside: the story, what must be refused, money at every block.
+
+mod attack_attest;
+mod attack_complete;
+mod attack_form;
+mod attack_money;
+mod attack_publish;
+mod attack_replay;
+mod attack_submit;
+mod conservation;
+mod draw;
+mod lapse;
+mod missing;
+mod speed;
+mod story;
+mod world;
