@@ -54,7 +54,7 @@ pub enum DepositError {
         index: u8,
     },
     /// The depositor's fault.
-    #[error("share {index} does not open: it was sealed for another key, object, owner, epoch, threshold or index")]
+    #[error("share {index} does not open: it was sealed for another key, deposit or index")]
     DoesNotOpen {
         /// Which.
         index: u8,
@@ -105,7 +105,7 @@ pub fn split_deposit(
     check_deposit(network, manifest, &deposit)?;
 
     let seal_one = |(holder, share): (&Holder, &Share)| {
-        let info = share_info(network, &deposit, share.index()).ok_or(DepositError::Malformed("too many holders"))?;
+        let info = share_info(network, &deposit, share.index());
         let sealed_share =
             seal_to(&holder.sealing_key.0, &info, share.expose(), &mut rng).map_err(|cause| match cause {
                 WrapError::NoRandomness(cause) => DepositError::NoRandomness(cause),
@@ -168,7 +168,7 @@ pub(crate) fn open_held(
     let holder = holder
         .filter(|holder| holder.node == identity.node_id() && holder.sealing_key == identity.sealing_digest())
         .ok_or(DepositError::NotForThisNode { index })?;
-    let info = share_info(network, deposit, index).ok_or(DepositError::NotForThisNode { index })?;
+    let info = share_info(network, deposit, index);
     let share = identity.sealing().open(&info, &sealed_share.0).ok();
     let share = share.and_then(|bytes| Share::new(index, &bytes)).ok_or(DepositError::DoesNotOpen { index })?;
     if share.matches(network, deposit, &holder.commitment) {

@@ -22,6 +22,8 @@ mod object;
 mod result;
 mod share;
 mod spread;
+#[cfg(test)]
+mod vectors;
 pub mod wire;
 mod wrap;
 

@@ -4,7 +4,7 @@
 //! the key. A share is committed to by a hash, never by a group element that a later quantum computer could open.
 
 use chacha20::rand_core::CryptoRng;
-use model::{AccountId, Canonical as _, Deposit, Digest, NetworkId, NodeId, ObjectId, domain, domain_message};
+use model::{AccountId, Canonical as _, Deposit, Digest, NetworkId, ObjectId, domain, domain_message};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 use vsss_rs::Gf256;
@@ -62,34 +62,18 @@ impl std::fmt::Debug for Share {
     }
 }
 
-/// What a sealed share is bound to: it opens for nothing else.
+/// What a sealed share is bound to: it opens for nothing else. The deposit's digest covers object, owner, epoch, threshold and
+/// every holder with its key and commitment.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ShareContext {
-    object: ObjectId,
-    owner: AccountId,
-    epoch: u32,
-    threshold: u8,
-    holders: u8,
+    deposit: Digest,
     index: u8,
-    custodian: NodeId,
-    commitment: Digest,
 }
 
-/// HPKE info of the share with `index` in `deposit`; `None` if there is no such share.
-pub(crate) fn share_info(network: &NetworkId, deposit: &Deposit, index: u8) -> Option<Vec<u8>> {
-    let holder = deposit.custodians.get(usize::from(index).checked_sub(1)?)?;
-    let context = ShareContext {
-        object: deposit.object,
-        owner: deposit.owner,
-        epoch: deposit.epoch,
-        threshold: deposit.threshold,
-        holders: u8::try_from(deposit.custodians.len()).ok()?,
-        index,
-        custodian: holder.node,
-        commitment: holder.commitment,
-    };
-    Some(domain_message(network, "share", &context.to_bytes()))
+/// HPKE info of the share with `index` in `deposit`.
+pub(crate) fn share_info(network: &NetworkId, deposit: &Deposit, index: u8) -> Vec<u8> {
+    domain_message(network, "share", &ShareContext { deposit: deposit.digest(), index }.to_bytes())
 }
 
 /// Splits `key` into `count` shares of which any `threshold` give it back. 1 <= threshold <= count <= 255.

@@ -50,7 +50,7 @@ const NONCE_MS: u64 = 30_000;
 /// How long a deposit waits to be published, milliseconds.
 const PENDING_MS_MAX: u64 = 3_600_000;
 /// Most deposits that wait to be published.
-const PENDING_MAX: usize = 4096;
+const PENDING_MAX: usize = 512;
 /// How long after its deadline a task's record is kept, milliseconds.
 const TASK_KEPT_MS: u64 = 24 * 3_600_000;
 /// Most appraisals remembered.
@@ -424,11 +424,12 @@ fn serial_of(asked: &Asked<'_>) -> (ObjectId, SerialSeen) {
     (terms.object, SerialSeen { serial: terms.serial, revoked: terms.revoked })
 }
 
-/// The releases of the newest attempt: the ledger takes one post for each task, attempt and custodian.
+/// The newest releases, those to one ephemeral key: the ledger takes each object's share once for an attempt.
 fn post(task: TaskId, record: &TaskRecord) -> Action {
-    let attempt = record.releases.iter().map(|release| release.unverified().attempt).max();
-    let newest = record.releases.iter().filter(|release| Some(release.unverified().attempt) == attempt);
-    Action::Post { task, releases: newest.cloned().collect() }
+    let run_of = |release: &Signed<Release>| (release.unverified().attempt, release.unverified().ephemeral_key);
+    let newest = record.releases.last().map(run_of);
+    let releases = record.releases.iter().filter(|release| Some(run_of(release)) == newest).cloned().collect();
+    Action::Post { task, releases }
 }
 
 /// HPKE info of a released share: every field of its release, on its network.

@@ -1,6 +1,6 @@
 //! Why a custodian refuses, and whose fault that is.
 
-use model::{AccountId, BadSignature, ContentId, NodeId, ObjectId, TaskId};
+use model::{BadSignature, ContentId, NodeId, NotAdmitted, ObjectId, TaskId};
 
 use crate::{DepositError, custodian::FactsError};
 
@@ -143,29 +143,8 @@ pub enum Refusal {
         object: ObjectId,
     },
     /// The terms say no.
-    #[error("the terms of {object} do not admit requester {requester}")]
-    RequesterNotAdmitted {
-        /// Whose terms.
-        object: ObjectId,
-        /// Who asked for the task.
-        requester: AccountId,
-    },
-    /// The terms say no.
-    #[error("the terms of {object} do not admit {counterpart}")]
-    CounterpartNotAdmitted {
-        /// Whose terms.
-        object: ObjectId,
-        /// The program, or the data.
-        counterpart: ObjectId,
-    },
-    /// The terms say no.
-    #[error("the terms of {object} expired at {expires_ms}, before the task was accepted")]
-    TermsExpired {
-        /// Whose.
-        object: ObjectId,
-        /// When.
-        expires_ms: u64,
-    },
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     /// The ledger's fault.
     #[error("{bytes} bytes may leave by the assignment, the strictest rule says {bytes_max}")]
     OutputCap {
@@ -252,9 +231,7 @@ impl Refusal {
             | Self::TermsOutdated { .. }
             | Self::TermsNotApplied { .. }
             | Self::WrongKind { .. }
-            | Self::RequesterNotAdmitted { .. }
-            | Self::CounterpartNotAdmitted { .. }
-            | Self::TermsExpired { .. }
+            | Self::NotAdmitted(_)
             | Self::OutputCap { .. } => "R5",
             Self::NotAppraised { .. } | Self::VerdictDiffers { .. } | Self::VerdictEnded { .. } => "R7",
             Self::RequestSignature(_) | Self::OtherCustodian { .. } | Self::Nonce | Self::EphemeralKey => "R8",

@@ -4,8 +4,8 @@
 //! R6 (budgets of differential privacy) comes with that tier.
 
 use model::{
-    AttestationResult, Bytes32, Canonical as _, CustodyMode, Digest, NetworkId, NodeId, ObjectId, ObjectKind,
-    ReleaseRequest, Signed, Terms,
+    AttestationResult, Bytes32, Canonical as _, CustodyMode, Digest, NetworkId, NodeId, ObjectKind, ReleaseRequest,
+    Signed, Terms,
 };
 
 use super::{
@@ -135,25 +135,19 @@ fn current_terms<'a>(
     }
 }
 
+/// The object is used as what it is, and its terms admit the task as of when the ledger accepted it.
 fn admits(terms: &Terms, object: &ObjectFacts, facts: &ReleaseFacts) -> Result<(), Refusal> {
     let (task, id) = (facts.task.get(), object.id());
-    let is_program = task.program == id;
-    let is_data = task.inputs.iter().any(|input| input.object == id);
-    let counterparts: Vec<ObjectId> = match object.object.get().manifest.unverified().kind {
-        ObjectKind::Program if is_program && !is_data => task.inputs.iter().map(|input| input.object).collect(),
-        ObjectKind::Data if is_data && !is_program => vec![task.program],
-        _ => return Err(Refusal::WrongKind { object: id }),
+    let as_program = task.program == id;
+    let as_data = task.inputs.iter().any(|input| input.object == id);
+    let used_as_it_is = match object.object.get().manifest.unverified().kind {
+        ObjectKind::Program => as_program && !as_data,
+        ObjectKind::Data => as_data && !as_program,
     };
-    if !terms.requesters.admits(&task.requester) {
-        return Err(Refusal::RequesterNotAdmitted { object: id, requester: task.requester });
+    if !used_as_it_is {
+        return Err(Refusal::WrongKind { object: id });
     }
-    if let Some(counterpart) = counterparts.into_iter().find(|counterpart| !terms.counterparts.admits(counterpart)) {
-        return Err(Refusal::CounterpartNotAdmitted { object: id, counterpart });
-    }
-    match terms.expires_ms {
-        Some(expires_ms) if facts.task.time_ms() >= expires_ms => Err(Refusal::TermsExpired { object: id, expires_ms }),
-        _ => Ok(()),
-    }
+    Ok(terms.admit(task, facts.task.time_ms())?)
 }
 
 /// What this custodian found when it appraised evidence itself.

@@ -133,6 +133,16 @@ impl<R: Read> Sealer<R> {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn core_digest(&self) -> Digest {
+        self.keys.core
+    }
+
+    #[cfg(test)]
+    pub(super) fn leaf_digests(&self) -> Vec<Digest> {
+        self.leaves.chunks(Digest::LEN).filter_map(Digest::from_slice).collect()
+    }
+
     /// Makes the next chunk in `current` and says how long it is; 0 after the last.
     fn advance(&mut self) -> Result<usize, SealError> {
         if self.finished {
@@ -224,7 +234,7 @@ pub fn plaintext_root(source: impl Read, leaf_key: &Bytes32) -> Result<Digest, S
     Ok(sealer.root.root())
 }
 
-fn seal_leaves(cipher: &ChunkCipher, leaves: &[u8]) -> Vec<u8> {
+pub(super) fn seal_leaves(cipher: &ChunkCipher, leaves: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(leaves.len() + TAG_BYTES * (leaves.len() / PLAINTEXT_CHUNK_BYTES + 1));
     let last = leaves.len().div_ceil(PLAINTEXT_CHUNK_BYTES).saturating_sub(1);
     for (index, part) in leaves.chunks(PLAINTEXT_CHUNK_BYTES).enumerate() {
