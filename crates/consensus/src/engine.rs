@@ -68,6 +68,8 @@ const PAGES: NonZeroUsize = NZUsize!(512);
 const BUFFER: NonZeroUsize = NZUsize!(64 * 1_024);
 const MAILBOX: NonZeroUsize = NZUsize!(256);
 const SYNC_OPERATIONS: NonZeroU64 = NZU64!(64);
+/// All of them: whoever falls behind replays from genesis, as long as nobody starts state sync.
+const BLOCKS_KEPT: usize = 1 << 40;
 const SKIP_AFTER: Duration = Duration::from_secs(5);
 
 /// Most bytes of any message, for a committee of `members`.
@@ -237,7 +239,7 @@ where
             },
             prune_config: Some(PruneConfig {
                 maintenance_interval: NZUsize!(64),
-                retained_marshal_blocks: usize::MAX,
+                retained_marshal_blocks: BLOCKS_KEPT,
                 retained_qmdb_blocks: 64,
             }),
             strategy: Sequential,

@@ -40,6 +40,9 @@ use crate::{
 /// every channel, so this is what its memory depends on.
 const QUOTA: NonZeroU32 = NZU32!(128);
 const NETWORK_MAILBOX: NonZeroUsize = NZUsize!(1_024);
+/// The engine's futures are large, above all where the compiler does not optimise.
+const STACK_BYTES: usize = 16 << 20;
+const WORKERS: usize = 2;
 /// Everything of the engine stands under this name in the storage folder.
 const PARTITION: &str = "validator";
 
@@ -166,17 +169,15 @@ pub fn start(config: Config<'_>, machine: Arc<dyn Machine>) -> Result<Consensus,
     thread::Builder::new()
         .name("consensus".to_owned())
         .spawn(move || {
-            let ended = ended_sender.clone();
-            let result = thread::Builder::new().name("consensus-runtime".to_owned()).spawn(move || {
-                run(ready, machine, &started, &ended_sender);
-            });
+            let runner = thread::Builder::new().name("consensus-runtime".to_owned()).stack_size(STACK_BYTES);
+            let result = runner.spawn(move || run(ready, machine, &started));
             // The engine panics where it cannot go on, and its runtime carries the panic here.
             match result.map(thread::JoinHandle::join) {
                 Ok(Ok(())) => tracing::info!("consensus has stopped"),
                 Ok(Err(_)) => tracing::error!("consensus has failed"),
                 Err(cause) => tracing::error!(%cause, "consensus has no thread to run on"),
             }
-            ended.send_replace(true);
+            ended_sender.send_replace(true);
         })
         .map_err(|cause| StartError::Storage { folder: PathBuf::new(), cause })?;
     let (core, requests, stop) = starting.recv().map_err(|_| StartError::Engine)??;
@@ -229,13 +230,11 @@ fn check(config: Config<'_>) -> Result<Ready, StartError> {
 }
 
 /// Runs the engine on this thread until it is told to stop or fails.
-fn run(
-    ready: Ready,
-    machine: Arc<dyn Machine>,
-    started: &std::sync::mpsc::SyncSender<Started>,
-    ended: &watch::Sender<bool>,
-) {
-    let config = runtime::Config::new().with_storage_directory(ready.storage.join("engine")).with_worker_threads(2);
+fn run(ready: Ready, machine: Arc<dyn Machine>, started: &std::sync::mpsc::SyncSender<Started>) {
+    let config = runtime::Config::new()
+        .with_storage_directory(ready.storage.join("engine"))
+        .with_worker_threads(WORKERS)
+        .with_thread_stack_size(STACK_BYTES);
     runtime::Runner::new(config).start(|context| async move {
         let Some(genesis) = genesis_block::<runtime::Context>(&ready.genesis, &ready.network) else {
             let _ = started.send(Err(StartError::Engine));
@@ -284,7 +283,6 @@ fn run(
             _ = stopped.wait_for(|stop| *stop) => {}
         }
     });
-    let _ = ended;
 }
 
 fn network_config(

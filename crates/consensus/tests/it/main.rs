@@ -1,0 +1,27 @@
+//! Validators that run: on this machine's sockets and files, and in a simulated network.
+#![allow(missing_docs, unreachable_pub, reason = "tests")]
+
+mod attack_key_material;
+mod attack_mempool;
+mod counter;
+mod network;
+mod proofs;
+mod restart;
+mod sim;
+
+use std::{future::Future, time::Duration};
+
+/// Runs a test's story, and fails it if it takes too long.
+fn within<T>(seconds: u64, story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let story = async { tokio::time::timeout(Duration::from_secs(seconds), story).await };
+    runtime.block_on(story).expect("the network took too long")
+}
+
+/// Waits until a validator has finalized these transactions.
+async fn finalized(validator: &consensus::Consensus, transactions: &[model::Digest]) {
+    let mut head = validator.watch();
+    while !transactions.iter().all(|id| matches!(validator.status(id), model::api::TransactionStatus::Final { .. })) {
+        head.changed().await.expect("the validator runs");
+    }
+}
