@@ -108,8 +108,7 @@ impl Client {
         let known = [last, self.file.checkpoint].into_iter().flatten().max_by_key(|head| head.log_size);
         let Some(known) = known.filter(|known| known.log_size > 0) else { return Ok(()) };
         let path = format!("/v1/extension?from={}", known.log_size);
-        let head = self
-            .nodes
+        self.nodes
             .ask_owned(
                 "the ledger that this machine has seen before",
                 || Question::get(&path),
@@ -119,13 +118,10 @@ impl Client {
                         .network
                         .check_extension(known.log_size, &known.log_root, &proven)
                         .map_err(Miss::disbelieve)?;
-                    self.check_age(&head)?;
-                    Ok(head)
+                    self.check_age(&head)
                 },
             )
-            .await?;
-        self.state_dir.remember(&self.network.id, &head)?;
-        Ok(())
+            .await
     }
 
     /// Refuses a head that is old, or of another history than one seen before.
@@ -242,6 +238,16 @@ impl Client {
                 return Err(ClientError::NotFinal { what: what.to_owned(), waited_s: FINAL_MS_MAX / 1_000 });
             }
             tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(head) = *newest {
+            // Without it the next command notices one rewriting less; nothing else depends on it.
+            let _ = self.state_dir.remember(&self.network.id, &head);
         }
     }
 }

@@ -53,16 +53,13 @@ impl StateDir {
         }))
     }
 
-    /// Remembers a head.
-    pub(crate) fn remember(&self, network: &NetworkId, head: &finality::Head) -> Result<(), FileError> {
-        let path = self.last_head_file(network);
-        let last = LastHead {
-            height: head.height(),
-            time_ms: head.time_ms(),
-            log_size: head.log_size(),
-            log_root: head.log_root(),
-        };
-        write_text(&path, &last)
+    /// Remembers a head, unless a later one is remembered already: other commands may have run meanwhile.
+    pub(crate) fn remember(&self, network: &NetworkId, head: &Checkpoint) -> Result<(), FileError> {
+        if self.last_head(network)?.is_some_and(|last| last.log_size >= head.log_size) {
+            return Ok(());
+        }
+        let &Checkpoint { height, time_ms, log_size, log_root } = head;
+        write_text(&self.last_head_file(network), &LastHead { height, time_ms, log_size, log_root })
     }
 }
 
@@ -81,9 +78,10 @@ mod tests {
         let state = StateDir::new(folder.path());
         let network = NetworkId([7; 32]);
         assert_eq!(state.last_head(&network).unwrap(), None);
-        let last = LastHead { height: 3, time_ms: 9, log_size: 2, log_root: Digest([1; 32]) };
-        write_text(&state.last_head_file(&network), &last).unwrap();
-        assert_eq!(state.last_head(&network).unwrap().unwrap().log_size, 2);
+        let head = |log_size| Checkpoint { height: 3, time_ms: 9, log_size, log_root: Digest([1; 32]) };
+        state.remember(&network, &head(2)).unwrap();
+        state.remember(&network, &head(1)).unwrap();
+        assert_eq!(state.last_head(&network).unwrap(), Some(head(2)), "an earlier head does not replace a later one");
         std::fs::write(state.last_head_file(&network), "height = 'x'").unwrap();
         assert!(state.last_head(&network).unwrap_err().to_string().contains("head.toml, line 1"));
     }

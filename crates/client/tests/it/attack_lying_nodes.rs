@@ -1,0 +1,212 @@
+//! A node that lies or is behind is passed over and named; if all do, nothing is believed.
+
+use axum::http::StatusCode;
+use client::{Client, ClientError, NetworkFile, StateDir, now_ms};
+use finality::testing::{Chain, Committee};
+use model::{
+    AccountId, Blob, Bytes32, Canonical as _, Fact, Input, Limits, Metering, NetworkId, ObjectId, Task, TaskId,
+    api::ProvenRecords,
+};
+
+use crate::crooked::Crooked;
+
+const NETWORK: NetworkId = NetworkId([7; 32]);
+
+struct World {
+    chain: Chain,
+    state: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { chain: Committee::deal(1).chain(NETWORK), state: tempfile::tempdir().unwrap() }
+    }
+
+    fn client(&self, apis: &[&str]) -> Client {
+        let nodes: String = apis
+            .iter()
+            .map(|api| format!("[[nodes]]\nid = \"{}\"\napi = \"{api}\"\n", AccountId([1; 32])))
+            .collect();
+        let text = format!("id = \"{NETWORK}\"\nkey = \"{}\"\n{nodes}", self.chain.network().key);
+        let file = NetworkFile::parse("network.toml".as_ref(), &text).unwrap();
+        Client::new(file, None, StateDir::new(self.state.path())).unwrap()
+    }
+}
+
+fn task(nonce: u64) -> Task {
+    Task {
+        requester: AccountId([9; 32]),
+        nonce,
+        program: ObjectId::of_manifest(b"program"),
+        inputs: vec![Input { name: "a".into(), object: ObjectId::of_manifest(b"data") }],
+        args: vec![],
+        limits: Limits { run_ms: 1, memory_bytes: 1, output_bytes: 1 },
+        metering: Metering::None,
+        seed: Bytes32([0; 32]),
+        result_key: Blob(vec![0; 1216]),
+        price_max: 0,
+    }
+}
+
+fn fact(nonce: u64) -> Fact {
+    Fact::Task(Box::new(task(nonce)))
+}
+
+async fn ids(client: &Client) -> Result<Vec<TaskId>, ClientError> {
+    client.tasks().await.map(|(_, tasks)| tasks.into_iter().map(|task| task.id).collect())
+}
+
+async fn refused(client: &Client) -> String {
+    ids(client).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_fresh_proven_list_is_believed() {
+    let mut world = World::new();
+    let indices = world.chain.block(now_ms(), vec![fact(1), fact(2)]);
+    let node = Crooked::default();
+    node.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
+    let client = world.client(&[&node.listen().await]);
+    assert_eq!(ids(&client).await.unwrap(), [task(1).id(), task(2).id()]);
+}
+
+#[tokio::test]
+async fn a_stale_node_is_passed_over_and_named() {
+    let mut world = World::new();
+    let indices = world.chain.block(now_ms() - 31_000, vec![fact(1)]);
+    let (stale, honest) = (Crooked::default(), Crooked::default());
+    stale.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
+    let indices = [indices, world.chain.block(now_ms(), vec![fact(2)])].concat();
+    honest.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
+    let (stale_api, honest_api) = (stale.listen().await, honest.listen().await);
+
+    let client = world.client(&[&stale_api, &honest_api]);
+    assert_eq!(ids(&client).await.unwrap().len(), 2);
+    assert_eq!(stale.asked(), ["/v1/tasks"]);
+    ids(&client).await.unwrap();
+    assert_eq!(stale.asked(), ["/v1/tasks"], "from then on it is asked last");
+
+    let error = refused(&world.client(&[&stale_api])).await;
+    assert!(error.contains(&stale_api) && error.contains("its newest block is 31 s old"), "{error}");
+}
+
+#[tokio::test]
+async fn a_head_from_the_future_is_refused() {
+    let mut world = World::new();
+    let indices = world.chain.block(now_ms() + 60_000, vec![fact(1)]);
+    let node = Crooked::default();
+    node.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
+    let error = refused(&world.client(&[&node.listen().await])).await;
+    assert!(error.contains("in the future of this machine's clock"), "{error}");
+}
+
+#[tokio::test]
+async fn invented_changed_and_foreign_records_are_refused() {
+    let mut world = World::new();
+    let indices = world.chain.block(now_ms(), vec![fact(1), fact(2)]);
+    let proven = world.chain.prove(&indices);
+    let mut foreign = Committee::deal(1).chain(NetworkId([8; 32]));
+    let foreign_indices = foreign.block(now_ms(), vec![fact(1)]);
+    let mut other_key = Committee::deal(2).chain(NETWORK);
+    let other_indices = other_key.block(now_ms(), vec![fact(1)]);
+
+    let mut changed = proven.clone();
+    changed.records[0].record.0[40] ^= 1;
+    let mut swapped = proven.clone();
+    let (first, second) = (swapped.records[0].record.clone(), swapped.records[1].record.clone());
+    (swapped.records[0].record, swapped.records[1].record) = (second, first);
+    let mut bare = ProvenRecords { digests: vec![], ..proven.clone() };
+    bare.records.truncate(1);
+    let lies = [
+        changed.to_bytes(),
+        swapped.to_bytes(),
+        bare.to_bytes(),
+        foreign.prove(&foreign_indices).to_bytes(),
+        other_key.prove(&other_indices).to_bytes(),
+        [proven.to_bytes(), vec![0]].concat(),
+        b"<html>".to_vec(),
+        vec![],
+    ];
+    for (case, lie) in lies.into_iter().enumerate() {
+        let node = Crooked::default();
+        node.answer("/v1/tasks", lie);
+        let error = refused(&world.client(&[&node.listen().await])).await;
+        assert!(error.contains("not believed"), "case {case}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn two_blocks_of_one_height_are_noticed() {
+    let mut world = World::new();
+    let mut other = world.chain.clone();
+    let indices = world.chain.block(now_ms(), vec![fact(1)]);
+    let other_indices = other.block(now_ms(), vec![fact(2)]);
+    let node = Crooked::default();
+    node.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
+    let client = world.client(&[&node.listen().await]);
+    ids(&client).await.unwrap();
+    node.answer("/v1/tasks", other.prove(&other_indices).to_bytes());
+    let error = refused(&client).await;
+    assert!(error.contains("two different blocks of the same height"), "{error}");
+}
+
+#[tokio::test]
+async fn a_rewritten_ledger_is_noticed_by_the_next_command() {
+    let mut world = World::new();
+    let mut rewritten = world.chain.clone();
+    let indices = world.chain.block(now_ms(), vec![fact(1)]);
+    let node = Crooked::default();
+    node.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
+    let api = node.listen().await;
+    ids(&world.client(&[&api])).await.unwrap();
+
+    let indices = rewritten.block(now_ms(), vec![fact(2), fact(3)]);
+    node.answer("/v1/tasks", rewritten.prove(&indices).to_bytes());
+    node.answer("/v1/extension?from=1", rewritten.prove_extension(1).to_bytes());
+    let error = refused(&world.client(&[&api])).await;
+    assert!(error.contains("this ledger was rewritten"), "{error}");
+
+    // The true one still passes.
+    let honest = [vec![0], world.chain.block(now_ms(), vec![fact(4)])].concat();
+    node.answer("/v1/tasks", world.chain.prove(&honest).to_bytes());
+    node.answer("/v1/extension?from=1", world.chain.prove_extension(1).to_bytes());
+    assert_eq!(ids(&world.client(&[&api])).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn silence_refusal_and_absence_are_told_apart() {
+    let world = World::new();
+    let nowhere = "http://127.0.0.1:9";
+    let error = ids(&world.client(&[nowhere])).await.unwrap_err();
+    assert!(matches!(&error, ClientError::NoAnswer { tried, .. } if tried[0].node == nowhere), "{error}");
+
+    let node = Crooked::default();
+    let api = node.listen().await;
+    assert!(matches!(ids(&world.client(&[&api])).await, Err(ClientError::Unknown { .. })));
+
+    let problem = model::api::Problem { error: "no".into(), hint: "ask nicely".into() };
+    node.answer_with("/v1/tasks", StatusCode::UNPROCESSABLE_ENTITY, serde_json::to_vec(&problem).unwrap());
+    let error = ids(&world.client(&[nowhere, &api])).await.unwrap_err();
+    assert_eq!((error.to_string(), error.hint()), ("no".to_owned(), "ask nicely".to_owned()));
+
+    node.answer_with("/v1/tasks", StatusCode::INTERNAL_SERVER_ERROR, vec![]);
+    assert!(matches!(ids(&world.client(&[&api])).await, Err(ClientError::NoAnswer { .. })));
+}
+
+#[tokio::test]
+async fn a_genesis_of_another_network_is_refused() {
+    let world = World::new();
+    let node = Crooked::default();
+    node.answer("/v1/genesis", b"not a genesis".to_vec());
+    let client = world.client(&[&node.listen().await]);
+    assert!(client.genesis().await.unwrap_err().to_string().contains("not believed"));
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let world = World::new();
+    let node = Crooked::default();
+    node.answer("/v1/tasks", vec![0; (16 << 20) + 1]);
+    let error = refused(&world.client(&[&node.listen().await])).await;
+    assert!(error.contains("an answer of more than"), "{error}");
+}

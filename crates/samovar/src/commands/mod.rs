@@ -1,0 +1,177 @@
+//! One file for each verb.
+
+mod account;
+mod demo;
+mod listings;
+mod network;
+pub(crate) mod node;
+mod offline;
+mod publish;
+mod run;
+mod trying;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use client::{Client, NetworkFile, StateDir};
+use custody::AccountKey;
+
+use crate::{
+    cli::{AccountVerb, KeyArgs, Network, NetworkArgs, Nodes, Objects, Output, Tasks, Verb},
+    failure::Failure,
+    ui::{Answer, print_failure},
+};
+
+/// Does what was asked for.
+pub(crate) fn dispatch(verb: Verb) -> ExitCode {
+    let output = output_of(&verb);
+    let done = match verb {
+        Verb::Node(args) => return node::launch(&args),
+        Verb::Try(args) => return trying::run(&args),
+        Verb::Keygen(args) => account::keygen(&args),
+        Verb::Verify(args) => offline::verify(&args),
+        Verb::Network(Network::Create(args)) => network::create(&args),
+        Verb::Network(Network::Approve(args)) => network::approve(&args),
+        verb => on_runtime(online(verb)),
+    };
+    conclude(done, output)
+}
+
+/// Prints what came of a verb.
+pub(crate) fn conclude(done: Result<Answer, Failure>, output: Output) -> ExitCode {
+    match done {
+        Ok(answer) => {
+            answer.print(output);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            print_failure(&failure, output.json);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn online(verb: Verb) -> Result<Answer, Failure> {
+    match verb {
+        Verb::Demo(args) => demo::demo(&args).await,
+        Verb::Account(args) => match args.verb {
+            AccountVerb::Show { account, network, key, output: _ } => {
+                account::show(account, &network, key.key.as_deref()).await
+            }
+            AccountVerb::TopUp { amount, network, key, output: _ } => account::top_up(amount, &network, &key).await,
+        },
+        Verb::Publish(args) => publish::publish(&args).await,
+        Verb::Run(args) => run::run(&args).await,
+        Verb::Fetch(args) => run::fetch(&args).await,
+        Verb::Quote(args) => run::quote(&args).await,
+        Verb::Objects(verb) => listings::objects(verb).await,
+        Verb::Tasks(verb) => listings::tasks(verb).await,
+        Verb::Nodes(verb) => listings::nodes(verb).await,
+        // Those that need no runtime were dispatched before, and `main` has taken the hidden ones.
+        Verb::Node(_) | Verb::Try(_) | Verb::Keygen(_) | Verb::Verify(_) | Verb::Network(_) => Ok(nothing()),
+        Verb::NodeMeasured(_) | Verb::SandboxWorker(_) | Verb::SandboxCompiler(_) => Ok(nothing()),
+    }
+}
+
+fn nothing() -> Answer {
+    Answer::new(serde_json::Value::Null, "")
+}
+
+/// Runs a verb that talks to a network. Ctrl-C ends it in order: what it keeps for later is kept, the rest is removed.
+pub(crate) fn on_runtime<T>(verb: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::of(&cause, "close other programs and try again"))?;
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = verb => done,
+            _ = interrupted() => Err(Failure::new("interrupted", "run the same command again: it goes on where it was and pays once")),
+        }
+    });
+    // A blocking read of a large file must not hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn output_of(verb: &Verb) -> Output {
+    match verb {
+        Verb::Demo(args) => args.output,
+        Verb::Network(Network::Create(args)) => args.output,
+        Verb::Network(Network::Approve(args)) => args.output,
+        Verb::Keygen(args) => args.output,
+        Verb::Account(args) => match args.verb {
+            AccountVerb::Show { output, .. } | AccountVerb::TopUp { output, .. } => output,
+        },
+        Verb::Publish(args) => args.output,
+        Verb::Run(args) => args.output,
+        Verb::Fetch(args) => args.output,
+        Verb::Verify(args) => args.output,
+        Verb::Try(args) => args.output,
+        Verb::Quote(args) => args.output,
+        Verb::Objects(
+            Objects::List { output, .. }
+            | Objects::Show { output, .. }
+            | Objects::Terms { output, .. }
+            | Objects::Revoke { output, .. },
+        ) => *output,
+        Verb::Tasks(Tasks::List { output, .. } | Tasks::Show { output, .. }) => *output,
+        Verb::Nodes(Nodes::List { output, .. } | Nodes::Show { output, .. }) => *output,
+        Verb::Node(_) | Verb::NodeMeasured(_) | Verb::SandboxWorker(_) | Verb::SandboxCompiler(_) => {
+            Output { json: false }
+        }
+    }
+}
+
+/// The network that was named, ready to be asked.
+pub(crate) fn connect(args: &NetworkArgs) -> Result<Client, Failure> {
+    connect_to(&args.network, args.node.as_deref())
+}
+
+/// The same, by its file.
+pub(crate) fn connect_to(file: &Path, prefer: Option<&str>) -> Result<Client, Failure> {
+    let network = NetworkFile::read(file).map_err(network_failure)?;
+    Ok(Client::new(network, prefer, state_dir(file))?)
+}
+
+pub(crate) fn network_failure(error: client::FileError) -> Failure {
+    Failure::of(
+        &error,
+        "--network or SAMOVAR_NETWORK names a file such as the network.toml that `samovar network create` writes",
+    )
+}
+
+/// Where state is kept between commands: `SAMOVAR_STATE`, the XDG state folder, or beside the network file.
+fn state_dir(network_file: &Path) -> StateDir {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = set("SAMOVAR_STATE")
+        .or_else(|| set("XDG_STATE_HOME").map(|folder| folder.join("samovar")))
+        .or_else(|| set("HOME").map(|home| home.join(".local/state/samovar")))
+        .unwrap_or_else(|| network_file.with_extension("state"));
+    StateDir::new(folder)
+}
+
+/// The account key that was named.
+pub(crate) fn load_key(args: &KeyArgs) -> Result<AccountKey, Failure> {
+    load_key_file(&args.key)
+}
+
+pub(crate) fn load_key_file(file: &Path) -> Result<AccountKey, Failure> {
+    Ok(AccountKey::load(file).map_err(client::ClientError::Key)?)
+}

@@ -1,0 +1,66 @@
+//! `verify`: a proof against a network file, without asking anybody.
+
+use client::NetworkFile;
+use serde_json::json;
+
+use super::network_failure;
+use crate::{cli::Verify, failure::Failure, ui::Answer};
+
+/// Most bytes of a proof.
+const PROOF_BYTES_MAX: u64 = proof::Proof::BYTES_MAX as u64;
+
+pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
+    let network = NetworkFile::read(&args.network).map_err(network_failure)?;
+    let bytes = read_proof(&args.proof)?;
+    let verified = proof::verify(&bytes, &network.proof_network()).map_err(|cause| refused(&cause))?;
+    if let Some(folder) = &args.result {
+        client::check_result(folder, &verified)
+            .map_err(|cause| Failure::of(&cause, "`samovar fetch TASK --out DIR` fetches the proven result again"))?;
+    }
+    let checklist = verified.checklist();
+    let mut text = String::new();
+    if let Some(folder) = &args.result {
+        text = format!("  [x] result    The files in {} are the proven result, byte for byte.\n", folder.display());
+    }
+    text.push_str(&checklist.to_string());
+    let json = json!({
+        "verified": true,
+        "task": verified.task_id(),
+        "network": network.id,
+        "height": checklist.height,
+        "time_ms": checklist.time_ms,
+        "simulated": verified.simulated(),
+        "self_measured": verified.self_measured(),
+        "custody": verified.genesis().custody,
+        "outcome": verified.receipt().outcome,
+        "payments": verified.payments(),
+        "warnings": checklist.warnings,
+        "checks": checklist.items,
+        "result": args.result.is_some(),
+        "bytes": bytes.len(),
+    });
+    Ok(Answer::new(json, text))
+}
+
+/// A proof that does not hold.
+pub(crate) fn refused(cause: &proof::ProofError) -> Failure {
+    Failure::of(
+        cause,
+        "do not rely on this proof: it was damaged or forged, or belongs to another network than the network file",
+    )
+}
+
+fn read_proof(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let failed = |cause: std::io::Error| Failure::disk(path, &cause);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(PROOF_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > PROOF_BYTES_MAX {
+        return Err(Failure::new(
+            format!("{} is too long for a proof", path.display()),
+            "name the file that `samovar run` wrote",
+        ));
+    }
+    Ok(bytes)
+}

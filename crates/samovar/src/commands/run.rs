@@ -1,0 +1,111 @@
+//! `run`, `fetch` and `quote`.
+
+use client::{Finished, Request};
+use model::{Input, ObjectId};
+use serde_json::json;
+
+use super::{connect, listings::payment_lines, load_key};
+use crate::{
+    cli::{Fetch, LimitArgs, Named, Quote, Run},
+    failure::Failure,
+    ui::{Answer, Phases},
+};
+
+pub(crate) async fn run(args: &Run) -> Result<Answer, Failure> {
+    let request = request(args.program, &args.inputs, &args.args, &args.limits, args.max_price)?;
+    let key = load_key(&args.key)?;
+    let client = connect(&args.network)?;
+    let watch = Phases::on_terminal(args.output);
+    let finished = client.run(&key, &request, &args.out, &watch).await?;
+    Ok(report(&finished, Some(&watch)))
+}
+
+pub(crate) async fn fetch(args: &Fetch) -> Result<Answer, Failure> {
+    let key = load_key(&args.key)?;
+    let client = connect(&args.network)?;
+    let watch = Phases::on_terminal(args.output);
+    let finished = client.fetch(&key, &args.task, &args.out, &watch).await?;
+    Ok(report(&finished, None))
+}
+
+/// What was typed, as a request.
+fn request(
+    program: ObjectId,
+    inputs: &[Named<ObjectId>],
+    args: &[String],
+    limits: &LimitArgs,
+    price_max: u64,
+) -> Result<Request, Failure> {
+    for (position, input) in inputs.iter().enumerate() {
+        if inputs[..position].iter().any(|other| other.name == input.name) {
+            return Err(Failure::new(format!("two inputs are called {}", input.name), "give each --data its own NAME"));
+        }
+    }
+    Ok(Request {
+        program,
+        inputs: inputs.iter().map(|input| Input { name: input.name.clone(), object: input.what }).collect(),
+        args: args.to_vec(),
+        limits: limits.limits(),
+        metering: limits.metering.into(),
+        price_max,
+    })
+}
+
+fn report(finished: &Finished, phases: Option<&Phases>) -> Answer {
+    let mut json = json!({
+        "verified": true,
+        "task": finished.task,
+        "exit_code": finished.exit_code,
+        "result": finished.result,
+        "proof": finished.proof,
+        "payments": finished.payments,
+    });
+    if let Some(phases) = phases {
+        json["phases_ms"] = phases.to_json();
+    }
+    let text = format!(
+        "task {}\nresult {} (exit code {})\nproof {}\npaid\n{}verified",
+        finished.task,
+        finished.result.display(),
+        finished.exit_code,
+        finished.proof.display(),
+        payment_lines(&finished.payments),
+    );
+    Answer::new(json, text)
+}
+
+pub(crate) async fn quote(args: &Quote) -> Result<Answer, Failure> {
+    let request = request(args.program, &args.inputs, &[], &args.limits, u64::MAX)?;
+    let key = load_key(&args.key)?;
+    let client = connect(&args.network)?;
+    let quote = client.quote(key.account(), &request).await?;
+    let allowed = quote.obstacles.is_empty();
+    let mut text = String::from(if allowed { "allowed\n" } else { "not allowed\n" });
+    for obstacle in &quote.obstacles {
+        let whose = obstacle.owner.map_or_else(|| "the network".to_owned(), |owner| owner.to_string());
+        text.push_str(&format!("  {} (rule of {whose})\n", obstacle.reason));
+    }
+    text.push_str(&format!("price {} credits, transaction fees apart\n", quote.total));
+    for owner in &quote.owners {
+        text.push_str(&format!("  {:>8}  {} to {}\n", owner.price, owner.object, owner.owner));
+    }
+    text.push_str(&format!("  {:>8}  network\n", quote.network.total().unwrap_or(u64::MAX)));
+    let (bytes, whose) = quote.output_bytes_max;
+    let whose = whose.map_or_else(|| "as asked".to_owned(), |object| format!("rule of {object}"));
+    text.push_str(&format!("output at most {bytes} bytes ({whose})\nnodes with a fresh verdict: {}\n", quote.nodes));
+    let json = json!({
+        "allowed": allowed,
+        "obstacles": quote.obstacles.iter().map(|obstacle| json!({
+            "owner": obstacle.owner, "reason": obstacle.reason,
+        })).collect::<Vec<_>>(),
+        "price": quote.total,
+        "owners": quote.owners.iter().map(|owner| json!({
+            "object": owner.object, "owner": owner.owner, "price": owner.price,
+        })).collect::<Vec<_>>(),
+        "network_fee": quote.network.total(),
+        "output_bytes_max": bytes,
+        "limits_max": quote.limits_max,
+        "nodes": quote.nodes,
+    });
+    Ok(Answer::new(json, text))
+}

@@ -1,0 +1,126 @@
+//! What is shown: the answer on stdout, progress on stderr, one JSON object where that was asked for.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use client::{Progress, Watch};
+use model::api::Phase;
+use serde_json::{Value, json};
+
+use crate::{cli::Output, failure::Failure};
+
+/// An answer: an object for programs, lines for people.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) json: Value,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn new(json: Value, text: impl Into<String>) -> Self {
+        Self { json, text: text.into() }
+    }
+
+    pub(crate) fn print(&self, output: Output) {
+        if output.json {
+            print_line(&self.json.to_string());
+        } else if !self.text.is_empty() {
+            print_line(self.text.trim_end());
+        }
+    }
+}
+
+/// Prints a failure; with `--json` an object on stdout as well.
+pub(crate) fn print_failure(failure: &Failure, json: bool) {
+    if json {
+        print_line(&json!({ "error": failure.error, "hint": failure.hint }).to_string());
+    }
+    eprintln!("error: {}", failure.error);
+    if !failure.hint.is_empty() {
+        eprintln!("hint: {}", failure.hint);
+    }
+}
+
+/// Prints a line on stdout. Whoever closed the pipe does not want to read on; that is no failure.
+pub(crate) fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// The words of the story for each phase of a task.
+pub(crate) fn phase_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Checked => "checked terms",
+        Phase::Paid => "paid",
+        Phase::Drawn => "drawn",
+        Phase::Attested => "attested",
+        Phase::Released => "released",
+        Phase::Fetched => "fetched",
+        Phase::Running => "running",
+        Phase::Sealed => "sealed",
+        Phase::Finalized => "finalized",
+        Phase::Failed => "failed",
+    }
+}
+
+/// Collects the phases of a task with their times, and shows them while they pass.
+pub(crate) struct Phases {
+    started: Instant,
+    seen: Mutex<Vec<(Phase, Duration)>>,
+    show: Show,
+}
+
+/// Where progress goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Nowhere.
+    Silent,
+    /// To stderr, for a person who waits.
+    Stderr,
+    /// To stdout, as part of the story that `demo` tells.
+    Story,
+}
+
+impl Phases {
+    pub(crate) fn new(show: Show) -> Self {
+        Self { started: Instant::now(), seen: Mutex::new(Vec::new()), show }
+    }
+
+    /// For a verb: on stderr, if that is a terminal.
+    pub(crate) fn on_terminal(output: Output) -> Self {
+        let show = if !output.json && std::io::stderr().is_terminal() { Show::Stderr } else { Show::Silent };
+        Self::new(show)
+    }
+
+    /// Milliseconds from the start to each phase that was seen.
+    pub(crate) fn to_json(&self) -> Value {
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let entries = seen.iter().map(|(phase, at)| (phase_words(*phase).to_owned(), json!(at.as_millis() as u64)));
+        Value::Object(entries.collect())
+    }
+
+    fn line(&self, text: &str) {
+        match self.show {
+            Show::Silent => {}
+            Show::Stderr => eprintln!("{text}"),
+            Show::Story => print_line(text),
+        }
+    }
+}
+
+impl Watch for Phases {
+    fn see(&self, progress: Progress) {
+        match progress {
+            Progress::Phase { phase, detail } => {
+                let at = self.started.elapsed();
+                self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((phase, at));
+                let line = format!("  {:>6} ms  {:<14} {}", at.as_millis(), phase_words(phase), detail);
+                self.line(line.trim_end());
+            }
+            Progress::Step(what) => self.line(&format!("  {:>6} ms  {what}", self.started.elapsed().as_millis())),
+            _ => {}
+        }
+    }
+}
