@@ -1,0 +1,420 @@
+//! The parent: asks children to compile and to run, gives them data, and bounds what comes back.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use crate::channel::{Channel, ChannelError};
+use crate::compiler::CODE_BYTES_MAX;
+use crate::error::{CompileError, SandboxError, system};
+use crate::guest::{NODES_MAX, PATH_BYTES_MAX, STDERR_BYTES_MAX};
+use crate::job::{Inputs, Job, Metering};
+use crate::memory_file;
+use crate::nursery::{Nursery, Process};
+use crate::outcome::{InputFailure, Limit, Outcome, Output, OutputFile, Trap};
+use crate::wire::{Assignment, Compile, DATA_BYTES_MAX, Ending, FromCompiler, FromWorker, Kind, Stream, ToWorker};
+
+/// How long a worker may take to start, to map its code, and to hand over one piece of its result.
+const ANSWER_MS_MAX: u64 = 30_000;
+/// Workers that may turn out to be dead before a run is given up.
+const STARTS_MAX: usize = 3;
+
+/// What children are made of, and bounds that are not part of a job.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// A program that calls [`crate::worker_main`] first.
+    pub worker: ChildProgram,
+    /// A program that calls [`crate::compiler_main`] first.
+    pub compiler: ChildProgram,
+    /// Longest compilation, milliseconds.
+    pub compile_ms_max: u64,
+    /// Largest module.
+    pub module_bytes_max: u64,
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug)]
+pub struct ChildProgram {
+    /// Path of the executable.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+impl SandboxConfig {
+    /// This executable, whatever has become of its file, with the arguments `sandbox-worker` and `sandbox-compiler`.
+    pub fn this_program() -> Self {
+        let child = |arg: &str| ChildProgram { program: "/proc/self/exe".into(), args: vec![arg.into()] };
+        Self {
+            worker: child("sandbox-worker"),
+            compiler: child("sandbox-compiler"),
+            compile_ms_max: 120_000,
+            module_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// Compiles and runs guests, each in a process of its own.
+pub struct Sandbox {
+    nursery: Nursery,
+    compile_ms_max: u64,
+    module_bytes_max: u64,
+}
+
+/// A program, ready to run as often as one likes. Its code is in memory that no process can change.
+#[derive(Clone)]
+pub struct Compiled(Arc<Code>);
+
+struct Code {
+    file: OwnedFd,
+    kind: Kind,
+    metering: Metering,
+    bytes: u64,
+}
+
+/// How far a run has come; see [`Sandbox::run_observed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A worker is there and waits.
+    Ready,
+    /// The code is mapped, the worker is confined, the guest starts.
+    Started,
+    /// The guest has ended.
+    Finished,
+}
+
+impl Sandbox {
+    /// Starts the first worker.
+    ///
+    /// # Errors
+    /// [`SandboxError::Unconfined`] where the kernel cannot confine a process, [`SandboxError::Start`] if the program
+    /// is not there.
+    pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
+        let SandboxConfig { worker, compiler, compile_ms_max, module_bytes_max } = config;
+        let sandbox = Self { nursery: Nursery::new(worker, compiler)?, compile_ms_max, module_bytes_max };
+        sandbox.nursery.bury(sandbox.ready_worker()?);
+        Ok(sandbox)
+    }
+
+    /// Compiles a WASI 0.1 module or a WASI 0.2 component. Takes about one to two seconds per megabyte.
+    ///
+    /// # Errors
+    /// Says whether the module is at fault: [`CompileError::guest_at_fault`].
+    pub fn compile(&self, module: &[u8], metering: Metering) -> Result<Compiled, CompileError> {
+        let bytes = module.len() as u64;
+        if bytes > self.module_bytes_max {
+            return Err(CompileError::TooLarge { bytes, bytes_max: self.module_bytes_max });
+        }
+        let file = frozen("samovar-module", module).map_err(CompileError::Sandbox)?;
+        let mut compiler = self.nursery.compiler().map_err(CompileError::Sandbox)?;
+        let answer = ask_compiler(&compiler.channel, &file, metering, self.compile_ms_max)
+            .and_then(|()| compiler.channel.receive_with());
+        let (answer, files) = match answer {
+            Ok(answered) => answered,
+            Err(ChannelError::TimedOut) => return Err(CompileError::TooSlow(self.compile_ms_max)),
+            Err(ChannelError::Closed) => return Err(CompileError::CompilerDied(compiler.died())),
+            Err(error) => return Err(CompileError::Sandbox(failure(error, &mut compiler))),
+        };
+        self.nursery.bury(compiler);
+        let kind = compiled_kind(answer)?;
+        let (file, bytes) = check_code(files).map_err(CompileError::Sandbox)?;
+        Ok(Compiled(Arc::new(Code { file, kind, metering, bytes })))
+    }
+
+    /// Runs a program on a job. Blocks until it has ended, at most about `run_ms` and the time that `inputs` takes.
+    ///
+    /// # Errors
+    /// The guest is never at fault for an error; what a guest can do wrong is in [`Outcome`].
+    pub fn run(&self, program: &Compiled, job: &Job, inputs: &mut dyn Inputs) -> Result<Outcome, SandboxError> {
+        self.run_observed(program, job, inputs, &mut |_| ())
+    }
+
+    /// The same, and tells `observe` when it has come how far.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_observed(
+        &self,
+        program: &Compiled,
+        job: &Job,
+        inputs: &mut dyn Inputs,
+        observe: &mut dyn FnMut(Phase),
+    ) -> Result<Outcome, SandboxError> {
+        job.check()?;
+        let mut worker = self.ready_worker()?;
+        observe(Phase::Ready);
+        let outcome = Run::assign(&mut worker, program, job).and_then(|mut run| run.attend(inputs, observe));
+        self.nursery.bury(worker);
+        outcome
+    }
+
+    /// A worker that has said that it is confined. One that died while it waited is no reason to fail.
+    fn ready_worker(&self) -> Result<Process, SandboxError> {
+        let mut worker = self.nursery.worker()?;
+        for _ in 1..STARTS_MAX {
+            match await_ready(&mut worker) {
+                Err(SandboxError::WorkerDied(_)) => worker = self.nursery.worker()?,
+                other => return other.map(|()| worker),
+            }
+        }
+        await_ready(&mut worker).map(|()| worker)
+    }
+}
+
+impl Compiled {
+    /// How it is metered.
+    pub fn metering(&self) -> Metering {
+        self.0.metering
+    }
+
+    /// Bytes of its native code.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Code { kind, metering, bytes, .. } = &*self.0;
+        f.debug_struct("Compiled")
+            .field("kind", kind)
+            .field("metering", metering)
+            .field("bytes", bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+// --- compiling --------------------------------------------------------------------------------------------------------
+
+fn ask_compiler(channel: &Channel, module: &OwnedFd, metering: Metering, ms_max: u64) -> Result<(), ChannelError> {
+    channel.wait_at_most(Some(Duration::from_millis(ms_max)))?;
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
+    channel.send_with(&Compile { metering, threads }, &[module.as_fd()])
+}
+
+fn compiled_kind(answer: FromCompiler) -> Result<Kind, CompileError> {
+    Err(match answer {
+        FromCompiler::Compiled(kind) => return Ok(kind),
+        FromCompiler::Invalid(why) => CompileError::Invalid(why),
+        FromCompiler::UnknownImport(name) => CompileError::UnknownImport(name),
+        FromCompiler::NotACommand(Kind::Module) => CompileError::NotACommand("a module must export `_start`"),
+        FromCompiler::NotACommand(Kind::Component) => {
+            CompileError::NotACommand("a component must export `wasi:cli/run`")
+        }
+        FromCompiler::Unconfined(what) => CompileError::Sandbox(SandboxError::Unconfined { what }),
+        FromCompiler::Broken(what) => CompileError::Sandbox(SandboxError::WorkerBroke(what)),
+    })
+}
+
+/// Code that its maker could still change would let one run's guest change the next run's.
+fn check_code(files: Vec<OwnedFd>) -> Result<(OwnedFd, u64), SandboxError> {
+    let file = files.into_iter().next().ok_or(SandboxError::Misbehaved("it compiled nothing"))?;
+    let length = memory_file::frozen_length(&file).map_err(system("look at compiled code"))?;
+    let length = length.ok_or(SandboxError::Misbehaved("its code can still change"))?;
+    if length > CODE_BYTES_MAX { Err(SandboxError::Misbehaved("its code is too large")) } else { Ok((file, length)) }
+}
+
+fn frozen(name: &str, bytes: &[u8]) -> Result<OwnedFd, SandboxError> {
+    let file = memory_file::empty(name).map_err(system("make a memory file"))?;
+    memory_file::freeze(&file, bytes).map_err(system("fill a memory file"))?;
+    Ok(file)
+}
+
+// --- running ----------------------------------------------------------------------------------------------------------
+
+fn await_ready(worker: &mut Process) -> Result<(), SandboxError> {
+    match answer(worker)? {
+        FromWorker::Ready => Ok(()),
+        FromWorker::Unconfined(what) => Err(SandboxError::Unconfined { what }),
+        FromWorker::Broken(what) => Err(SandboxError::WorkerBroke(what)),
+        _ => Err(SandboxError::Misbehaved("it began with another message")),
+    }
+}
+
+/// The next message of a worker that has no reason to let anybody wait.
+fn answer(worker: &mut Process) -> Result<FromWorker, SandboxError> {
+    let time = Duration::from_millis(ANSWER_MS_MAX);
+    let received = worker.channel.wait_at_most(Some(time)).and_then(|()| worker.channel.receive());
+    received.map_err(|error| failure(error, worker))
+}
+
+fn failure(error: ChannelError, process: &mut Process) -> SandboxError {
+    match error {
+        ChannelError::Closed => SandboxError::WorkerDied(process.died()),
+        ChannelError::TimedOut => SandboxError::Silent(ANSWER_MS_MAX),
+        ChannelError::Malformed => SandboxError::Misbehaved("it sent something that is no message"),
+        ChannelError::System(errno) => system("talk to a process")(errno),
+    }
+}
+
+/// One run, from the parent's side.
+struct Run<'a> {
+    worker: &'a mut Process,
+    job: &'a Job,
+    /// Where chunks are put for the worker, and where they are decrypted to. None without inputs.
+    shared: Option<OwnedFd>,
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+/// What a guest's time ends with.
+enum Attended {
+    Finished(Ending),
+    TimedOut,
+    InputFailed(InputFailure),
+}
+
+impl<'a> Run<'a> {
+    fn assign(worker: &'a mut Process, program: &Compiled, job: &'a Job) -> Result<Self, SandboxError> {
+        let chunk_bytes = job.inputs.iter().map(|input| input.chunk_bytes).max();
+        let shared = chunk_bytes.map(|bytes| memory_file::buffer("samovar-chunk", bytes.into())).transpose();
+        let shared = shared.map_err(system("make a memory file"))?;
+        let plaintext = Zeroizing::new(vec![0; chunk_bytes.unwrap_or_default() as usize]);
+
+        let files: Vec<_> = std::iter::once(program.0.file.as_fd()).chain(shared.as_ref().map(AsFd::as_fd)).collect();
+        let assigned = worker.channel.send_with(&ToWorker::Assign(Box::new(assignment(program, job))), &files);
+        assigned.map_err(|error| failure(error, worker))?;
+        Ok(Self { worker, job, shared, plaintext })
+    }
+
+    fn attend(&mut self, inputs: &mut dyn Inputs, observe: &mut dyn FnMut(Phase)) -> Result<Outcome, SandboxError> {
+        match answer(self.worker)? {
+            FromWorker::Started => observe(Phase::Started),
+            FromWorker::Unconfined(what) => return Err(SandboxError::Unconfined { what }),
+            FromWorker::Broken(what) => return Err(SandboxError::WorkerBroke(what)),
+            _ => return Err(SandboxError::Misbehaved("it did not say that it starts")),
+        }
+        let attended = self.until_finished(inputs)?;
+        observe(Phase::Finished);
+        match attended {
+            Attended::TimedOut => Ok(Outcome::LimitReached(Limit::Time)),
+            Attended::InputFailed(failure) => Ok(Outcome::InputFailed(failure)),
+            Attended::Finished(Ending::Limit(limit)) => Ok(Outcome::LimitReached(limit)),
+            Attended::Finished(Ending::Trapped(reason)) => {
+                let stderr = self.collect()?.stderr;
+                Ok(Outcome::Trapped(Trap { reason, stderr }))
+            }
+            Attended::Finished(Ending::Exited(exit_code)) => {
+                Ok(Outcome::Exited(Output { exit_code, ..self.collect()? }))
+            }
+        }
+    }
+
+    /// Serves chunks until the guest has ended or its time is over. Time spent on chunks is not the guest's.
+    fn until_finished(&mut self, inputs: &mut dyn Inputs) -> Result<Attended, SandboxError> {
+        let mut deadline = Instant::now().checked_add(Duration::from_millis(self.job.limits.run_ms));
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Attended::TimedOut);
+            }
+            let received = self.worker.channel.wait_at_most(left).and_then(|()| self.worker.channel.receive());
+            match received {
+                Ok(FromWorker::Need { input, index }) => {
+                    let asked = Instant::now();
+                    if let Err(failure) = self.provide(inputs, input as usize, index)? {
+                        return Ok(Attended::InputFailed(failure));
+                    }
+                    deadline = deadline.and_then(|deadline| deadline.checked_add(asked.elapsed()));
+                    match self.worker.channel.send(&ToWorker::Chunk) {
+                        Err(ChannelError::TimedOut) => return Ok(Attended::TimedOut),
+                        sent => sent.map_err(|error| failure(error, self.worker))?,
+                    }
+                }
+                Ok(FromWorker::Finished(ending)) => return Ok(Attended::Finished(ending)),
+                Ok(FromWorker::Broken(what)) => return Err(SandboxError::WorkerBroke(what)),
+                Ok(_) => return Err(SandboxError::Misbehaved("it said something else while its guest ran")),
+                Err(ChannelError::TimedOut) => return Ok(Attended::TimedOut),
+                Err(error) => return Err(failure(error, self.worker)),
+            }
+        }
+    }
+
+    /// Gets one chunk and puts it where the worker finds it.
+    fn provide(
+        &mut self,
+        inputs: &mut dyn Inputs,
+        input: usize,
+        index: u64,
+    ) -> Result<Result<(), InputFailure>, SandboxError> {
+        let length = self.job.inputs.get(input).and_then(|input| input.chunk_length(index));
+        let (Some(length), Some(shared)) = (length, &self.shared) else {
+            return Err(SandboxError::Misbehaved("it asked for a chunk that does not exist"));
+        };
+        let plaintext = &mut self.plaintext[..length];
+        if let Err(reason) = inputs.chunk(input, index, plaintext) {
+            return Ok(Err(InputFailure { input, index, reason }));
+        }
+        memory_file::write_at(shared, plaintext, 0).map_err(system("hand over a chunk"))?;
+        Ok(Ok(()))
+    }
+
+    /// Takes over what the guest left, never more than the job allows whatever the worker says.
+    fn collect(&mut self) -> Result<Output, SandboxError> {
+        let empty = || Zeroizing::new(Vec::new());
+        let mut output = Output { exit_code: 0, stdout: empty(), stderr: empty(), files: Vec::new() };
+        let mut left = self.job.limits.output_bytes;
+        loop {
+            let (stream, bytes) = match answer(self.worker)? {
+                FromWorker::Done => return Ok(output),
+                FromWorker::Stream { stream, bytes } => (stream, bytes),
+                _ => return Err(SandboxError::Misbehaved("it hands over something else than its guest's output")),
+            };
+            let allowed = if stream == Stream::Stderr { STDERR_BYTES_MAX as u64 } else { left };
+            let rest = allowed.checked_sub(bytes);
+            let rest = rest.ok_or(SandboxError::Misbehaved("it hands over more than the job allows"))?;
+            let content = self.take(bytes)?;
+            match stream {
+                Stream::Stderr => output.stderr = content,
+                Stream::Stdout => (output.stdout, left) = (content, rest),
+                Stream::File(path) => {
+                    check_file(&output.files, &path)?;
+                    output.files.push(OutputFile { path, bytes: content });
+                    left = rest;
+                }
+            }
+        }
+    }
+
+    /// Takes over exactly `bytes` bytes.
+    fn take(&mut self, bytes: u64) -> Result<Zeroizing<Vec<u8>>, SandboxError> {
+        let length = usize::try_from(bytes).map_err(|_| SandboxError::Misbehaved("its output is too large"))?;
+        // Grows with what really comes, not with what was announced.
+        let mut content = Zeroizing::new(Vec::new());
+        while content.len() < length {
+            let FromWorker::Data(piece) = answer(self.worker)? else {
+                return Err(SandboxError::Misbehaved("it hands over less than it announced"));
+            };
+            let piece = Zeroizing::new(piece);
+            if piece.is_empty() || piece.len() > DATA_BYTES_MAX.min(length - content.len()) {
+                return Err(SandboxError::Misbehaved("it hands over other than it announced"));
+            }
+            content.extend_from_slice(&piece);
+        }
+        Ok(content)
+    }
+}
+
+fn assignment(program: &Compiled, job: &Job) -> Assignment {
+    Assignment {
+        kind: program.0.kind,
+        metering: program.0.metering,
+        args: job.args.clone(),
+        inputs: job.inputs.clone(),
+        limits: job.limits,
+        seed: job.seed,
+    }
+}
+
+/// A worker that was taken over must not be able to name a file outside the directory that its output goes to.
+fn check_file(before: &[OutputFile], path: &str) -> Result<(), SandboxError> {
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    let ascending = before.last().is_none_or(|last| last.path.as_str() < path);
+    if before.len() >= NODES_MAX || path.len() > PATH_BYTES_MAX || !ascending || !path.split('/').all(plain) {
+        return Err(SandboxError::Misbehaved("it names an output file as no guest can"));
+    }
+    Ok(())
+}

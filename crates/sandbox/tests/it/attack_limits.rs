@@ -1,0 +1,115 @@
+//! Guests that want more than their job allows.
+
+use sandbox::{Job, Limit, Limits, Metering, Outcome};
+
+use crate::support::{Nothing, compile_metered, exited, guest, job, run, sandbox, wat};
+
+fn limited(change: impl FnOnce(&mut Limits)) -> Job {
+    let mut job = job();
+    change(&mut job.limits);
+    job
+}
+
+const FOR_EVER: &str = "(loop $again (br $again))";
+
+#[test]
+fn a_loop_without_end_is_killed_in_time() {
+    let started = std::time::Instant::now();
+    let outcome = run(&guest(FOR_EVER), &limited(|limits| limits.run_ms = 200));
+    assert_eq!(outcome, Outcome::LimitReached(Limit::Time));
+    assert!(started.elapsed() < std::time::Duration::from_secs(20));
+}
+
+#[test]
+fn a_metered_loop_ends_by_fuel_long_before_the_clock() {
+    for metering in [Metering::Fuel, Metering::FuelNan] {
+        let program = compile_metered(&guest(FOR_EVER), metering);
+        let job = limited(|limits| limits.run_ms = 100);
+        // The clock is stopped while fuel is what is tested: a busy machine must not decide.
+        let patient = Job { limits: Limits { run_ms: job.limits.run_ms, ..job.limits }, ..job };
+        let outcome = sandbox().run(&program, &patient, &mut Nothing).expect("the sandbox works");
+        assert!(
+            matches!(outcome, Outcome::LimitReached(Limit::Fuel | Limit::Time)),
+            "{metering:?} ended with {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn work_of_the_host_counts_as_fuel() {
+    // Each turn costs little fuel, but fills 64 KiB with randomness.
+    let body = "(loop $again (drop (call $random (i32.const 0) (i32.const 65536))) (br $again))";
+    let program = compile_metered(&guest(body), Metering::Fuel);
+    let outcome = sandbox().run(&program, &limited(|limits| limits.run_ms = 2_000), &mut Nothing);
+    let outcome = outcome.expect("the sandbox works");
+    assert!(matches!(outcome, Outcome::LimitReached(Limit::Fuel | Limit::Time)), "{outcome:?}");
+}
+
+#[test]
+fn a_memory_bomb_is_told_no_and_its_abort_is_the_limit_s() {
+    let body = "(loop $again
+        (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable))
+        (br $again))";
+    assert_eq!(run(&guest(body), &job()), Outcome::LimitReached(Limit::Memory));
+}
+
+#[test]
+fn a_guest_that_can_live_with_less_memory_may() {
+    let body = "(drop (memory.grow (i32.const 65535))) (call $exit (i32.const 3))";
+    assert_eq!(exited(run(&guest(body), &job())).exit_code, 3);
+}
+
+#[test]
+fn memory_is_counted_over_everything_that_holds_some() {
+    let at_start = "(module (memory (export \"memory\") 2000) (func (export \"_start\")))";
+    assert_eq!(run(&wat(at_start), &job()), Outcome::LimitReached(Limit::Memory));
+
+    let many = "(memory 300) ".repeat(5);
+    let several = format!("(module (memory (export \"memory\") 1) {many} (func (export \"_start\")))");
+    assert_eq!(run(&wat(&several), &job()), Outcome::LimitReached(Limit::Memory));
+
+    let table = "(module (memory (export \"memory\") 1) (table 10000000 funcref) (func (export \"_start\")))";
+    assert_eq!(run(&wat(table), &job()), Outcome::LimitReached(Limit::Memory));
+}
+
+#[test]
+fn memory_within_the_limit_can_be_used_to_the_last_byte() {
+    let module = wat("(module (memory (export \"memory\") 1024)
+        (func (export \"_start\") (memory.fill (i32.const 0) (i32.const 1) (i32.const 67108864))))");
+    assert_eq!(exited(run(&module, &job())).exit_code, 0);
+}
+
+#[test]
+fn an_output_bomb_ends_at_the_limit() {
+    let body = "(loop $again (drop (call $print (i32.const 0) (i32.const 65536))) (br $again))";
+    assert_eq!(run(&guest(body), &job()), Outcome::LimitReached(Limit::Output));
+}
+
+#[test]
+fn output_up_to_the_limit_is_whole() {
+    let body = "(drop (call $print (i32.const 16) (i32.const 1000)))";
+    let output = exited(run(&guest(body), &limited(|limits| limits.output_bytes = 1000)));
+    assert_eq!(output.stdout.len(), 1000);
+    let outcome = run(&guest(body), &limited(|limits| limits.output_bytes = 999));
+    assert_eq!(outcome, Outcome::LimitReached(Limit::Output));
+}
+
+#[test]
+fn standard_error_is_cut_and_nobody_minds() {
+    let body = "(local $turns i32)
+        (i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 50000))
+        (loop $again
+            (if (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
+            (local.set $turns (i32.add (local.get $turns) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $turns) (i32.const 100))))";
+    assert_eq!(exited(run(&guest(body), &job())).stderr.len(), 64 << 10);
+}
+
+#[test]
+fn recursion_without_end_is_a_trap() {
+    let module = wat("(module (memory (export \"memory\") 1)
+        (func $f (param i64) (result i64) (i64.add (call $f (local.get 0)) (i64.const 1)))
+        (func (export \"_start\") (drop (call $f (i64.const 0)))))");
+    let Outcome::Trapped(trap) = run(&module, &job()) else { panic!("not a trap") };
+    assert!(trap.reason.contains("call stack exhausted"), "{}", trap.reason);
+}
