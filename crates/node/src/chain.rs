@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use consensus::Consensus;
 use finality::{Finalized, Head};
-use ledger::state::{AccountState, NodeState, Windows};
+use ledger::state::{AccountState, Windows};
 use model::{AccountId, BlockRef, Canonical, Digest, Genesis, NetworkId, NodeId, Record, api};
 use serde::de::DeserializeOwned;
 
@@ -69,11 +69,6 @@ impl Chain {
     /// The network's id.
     pub(crate) fn network_id(&self) -> &NetworkId {
         &self.inner.network.id
-    }
-
-    /// The checker of what the network finalizes.
-    pub(crate) fn network(&self) -> &finality::Network {
-        &self.inner.network
     }
 
     /// What the network started from.
@@ -140,20 +135,19 @@ impl Chain {
         Ok(self.value(ledger::key::account(id)).await?.unwrap_or_default())
     }
 
-    /// A node that has, or had, a verdict.
+    /// The appraisers drawn for a node in a window; nobody while that window has no seed, or no more.
     ///
     /// # Errors
     /// [`ChainError`].
-    pub(crate) async fn node(&self, id: &NodeId) -> Result<Option<NodeState>, ChainError> {
-        self.value(ledger::key::node(id)).await
-    }
-
-    /// The seeds that draw appraisers.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub(crate) async fn windows(&self) -> Result<Option<Windows>, ChainError> {
-        self.value(ledger::key::windows()).await
+    pub(crate) async fn drawn(&self, subject: &NodeId, window: u64) -> Result<Vec<NodeId>, ChainError> {
+        let policy = &self.genesis().appraisal;
+        let windows: Option<Windows> = self.value(ledger::key::windows()).await?;
+        let now_ms = self.inner.consensus.head().time_ms;
+        let Some(seed) = windows.and_then(|windows| windows.seed(window, now_ms, policy.window_ms)) else {
+            return Ok(Vec::new());
+        };
+        let validators = self.genesis().validators.iter().map(|validator| validator.node);
+        Ok(ledger::appraisers(&seed, subject, validators, policy.appraisers as usize))
     }
 
     /// Records in the log.

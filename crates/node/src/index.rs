@@ -90,6 +90,13 @@ impl Index {
         tokio::time::timeout(timeout, wait).await.unwrap_or(false)
     }
 
+    /// Waits until the block at `height` is read, a few seconds at most.
+    pub(crate) async fn until_height(&self, height: u64) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        // Whoever asked finds out by itself whether the block is here.
+        let _ = tokio::time::timeout(PATIENCE, self.watch().wait_for(|tip| tip.height >= height)).await;
+    }
+
     /// Changes with each block read.
     pub(crate) fn watch(&self) -> watch::Receiver<Tip> {
         self.tip.subscribe()

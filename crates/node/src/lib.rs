@@ -44,3 +44,11 @@ pub(crate) fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
+
+/// Runs work that waits for disks, devices or long arithmetic on a thread that serves nobody else.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}

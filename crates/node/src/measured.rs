@@ -23,6 +23,7 @@ use model::{Canonical, Digest, EncodingError, EventLog, Genesis};
 use zeroize::Zeroizing;
 
 use crate::{
+    appraiser::TpmParts,
     config::{Config, ConfigError, TpmSource},
     launcher::{CONFIG, TPM_FD},
     network::SHARE_PURPOSE,
@@ -127,7 +128,7 @@ pub fn measured_main(arguments: Vec<OsString>) -> Result<(), NodeError> {
     let identity = unseal(&config, &mut tpm, &log)?;
     let share = open_share(&config, &identity)?;
     let intermediates = intermediates(&config)?;
-    run(config, genesis, Secrets { identity, share, tpm, log, intermediates })
+    run(config, genesis, Secrets { identity, share, tpm: TpmParts { tpm, log, intermediates } })
 }
 
 fn run(config: Config, genesis: Genesis, secrets: Secrets) -> Result<(), NodeError> {

@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use attest::tpm::Tpm;
 use consensus::{FinalizedBlock, Subscription};
 use content::{Network, PeerConfig, PeerError, StaticPeer, Store, StoreError};
 use custody::NodeIdentity;
-use model::{Blob, EventLog, Genesis};
+use model::Genesis;
 use sandbox::{Sandbox, SandboxConfig, SandboxError};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use zeroize::Zeroizing;
@@ -18,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     account::Account,
     api::{self, Api},
-    appraiser::{Appraising, Reappraiser},
+    appraiser::{self, Appraising, AttestationError, Reappraiser, TpmParts},
     chain::Chain,
     config::Config,
     custodian::{Custody, CustodyError},
@@ -45,10 +44,7 @@ pub(crate) struct Secrets {
     pub(crate) identity: NodeIdentity,
     /// Its share of the network key.
     pub(crate) share: Zeroizing<Vec<u8>>,
-    pub(crate) tpm: Tpm,
-    pub(crate) log: EventLog,
-    /// Certificates between its endorsement certificate and the root.
-    pub(crate) intermediates: Vec<Blob>,
+    pub(crate) tpm: TpmParts,
 }
 
 /// Why a node did not start.
@@ -84,7 +80,7 @@ pub enum StartError {
     Custody(#[from] CustodyError),
     /// The TPM.
     #[error("the TPM does not take part in attestation")]
-    Attestation(#[from] attest::AttesterError),
+    Attestation(#[from] AttestationError),
 }
 
 impl StartError {
@@ -115,12 +111,12 @@ pub(crate) struct Node {
 impl Node {
     /// Starts everything.
     pub(crate) async fn start(config: Config, genesis: Genesis, secrets: Secrets) -> Result<Self, StartError> {
-        let Secrets { identity, share, tpm, log, intermediates } = secrets;
+        let Secrets { identity, share, tpm } = secrets;
         let identity = Arc::new(identity);
         let genesis = Arc::new(genesis);
         let listener = TcpListener::bind(config.api).await;
         let listener = listener.map_err(|cause| StartError::Listen { address: config.api, cause })?;
-        let sandbox = Arc::new(blocking(|| Sandbox::new(SandboxConfig::this_program())).await?);
+        let sandbox = Arc::new(crate::blocking(|| Sandbox::new(SandboxConfig::this_program())).await?);
         let (peer, inbound) = start_peer(&config, &identity).await?;
         let content = Content::new(peer.store().clone(), peer.clone());
         let chain = start_chain(&config, &genesis, &identity, share).await?;
@@ -130,7 +126,7 @@ impl Node {
         let progress = Arc::new(Progress::default());
         let peers = Peers::new(peer);
         let account = Account::start(chain.clone(), index.clone(), identity.clone());
-        let reappraiser = Reappraiser::new(chain.clone(), content.clone());
+        let reappraiser = Reappraiser::new(identity.node_id(), chain.clone(), content.clone(), peers.clone());
         let custody = Arc::new(Custody::open(
             &config.layout,
             chain.clone(),
@@ -142,21 +138,14 @@ impl Node {
         )?);
         let storage =
             Arc::new(Storage::new(content.clone(), chain.clone(), index.clone(), identity.clone(), peers.clone()));
-        let appraising = Arc::new(
-            Appraising::new(
-                tpm,
-                log,
-                intermediates,
-                chain.clone(),
-                index.clone(),
-                content.clone(),
-                peers.clone(),
-                account.clone(),
-                identity.clone(),
-                metrics.clone(),
-            )
-            .await?,
-        );
+        let network = appraiser::Network {
+            chain: chain.clone(),
+            index: index.clone(),
+            content: content.clone(),
+            peers: peers.clone(),
+        };
+        let appraising =
+            Appraising::new(network, account.clone(), identity.clone(), metrics.clone(), tpm).await.map(Arc::new)?;
         let executor = Arc::new(Executor {
             chain: chain.clone(),
             index: index.clone(),
@@ -245,19 +234,12 @@ async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static s
     name
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
 async fn start_peer(
     config: &Config,
     identity: &NodeIdentity,
 ) -> Result<(content::Peer, tokio::sync::mpsc::Receiver<content::Inbound>), StartError> {
     let dir = config.layout.blocks();
-    let store = blocking(move || Store::open(&dir, STORE_BYTES_MAX)).await?;
+    let store = crate::blocking(move || Store::open(&dir, STORE_BYTES_MAX)).await?;
     let peer = |peer: &crate::config::Peer| StaticPeer { node: peer.node, address: peer.content.clone() };
     let peer_config = PeerConfig {
         seed: identity.expose_signing_seed(),
@@ -282,7 +264,7 @@ async fn start_chain(
     let (storage, listen) = (config.layout.ledger(), config.consensus);
     let peers = config.peers.iter().map(|peer| (peer.node, peer.consensus)).collect();
     let of = genesis.clone();
-    let consensus = blocking(move || {
+    let consensus = crate::blocking(move || {
         let config = consensus::Config {
             network: of.network_id(),
             genesis: &of,

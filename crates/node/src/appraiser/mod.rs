@@ -1,0 +1,380 @@
+//! Attestation of nodes by nodes. As subject, this node gets a verdict and renews it at half of its life; as appraiser, it
+//! answers those it was drawn for; as custodian, it judges the evidence behind a verdict again, for itself
+//! ([`Reappraiser`]). The rules and both machines are in `attest`; here messages travel, the TPM works and votes are signed.
+
+mod reappraise;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use attest::{
+    Attester, AttesterError, Challenge, Request,
+    protocol::{Appraiser, AppraiserAction, Facts, Message, Needs, Presentation, Subject, SubjectAction},
+    tpm::Tpm,
+};
+use content::Block;
+use custody::NodeIdentity;
+use futures::{StreamExt, stream::FuturesUnordered};
+use model::{Blob, Bytes32, Canonical, ContentId, EventLog, Evidence, NodeId, Registration, Role};
+
+pub(crate) use self::reappraise::{NotAppraised, Reappraiser};
+use crate::{
+    account::{Account, Declined},
+    chain::{Chain, ChainError},
+    index::Index,
+    metrics::Metrics,
+    peers::{NoAnswer, Peers, Reply},
+    storage::Content,
+};
+
+/// Longest that one round of asking for votes may take before new evidence is made.
+const ROUND_MAX: Duration = Duration::from_secs(20);
+/// Pause after a round that brought no verdict.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// This node's part in attestation.
+pub(crate) struct Appraising {
+    network: Network,
+    account: Account,
+    identity: Arc<NodeIdentity>,
+    metrics: Arc<Metrics>,
+    registration: Registration,
+    log: EventLog,
+    /// A TPM does one thing at a time, and slowly: only blocking threads take this lock.
+    attester: Arc<Mutex<Attester>>,
+    appraiser: Mutex<Appraiser>,
+    subject: Mutex<Option<Subject>>,
+}
+
+/// What it needs of the world.
+#[derive(Clone)]
+pub(crate) struct Network {
+    pub(crate) chain: Chain,
+    pub(crate) index: Arc<Index>,
+    pub(crate) content: Content,
+    pub(crate) peers: Peers,
+}
+
+/// Why this node cannot be appraised at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttestationError {
+    /// The TPM.
+    #[error(transparent)]
+    Attester(#[from] AttesterError),
+    /// The committee has not approved this node.
+    #[error("{0} is no validator of this network")]
+    NotApproved(NodeId),
+}
+
+/// Why a round brought no verdict.
+#[derive(Debug, thiserror::Error)]
+enum NoVerdict {
+    #[error("the TPM gives no evidence")]
+    Attester(#[from] AttesterError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error("the evidence cannot be stored")]
+    Store(#[from] content::StoreError),
+    #[error("the evidence is too large")]
+    Block(#[from] content::BlockError),
+    #[error(transparent)]
+    Declined(#[from] Declined),
+    #[error("nobody is drawn for this window yet")]
+    NobodyDrawn,
+    #[error("too few votes: {0}")]
+    TooFewVotes(String),
+}
+
+impl Appraising {
+    /// Takes the TPM into service.
+    pub(crate) async fn new(
+        network: Network,
+        account: Account,
+        identity: Arc<NodeIdentity>,
+        metrics: Arc<Metrics>,
+        tpm: TpmParts,
+    ) -> Result<Self, AttestationError> {
+        let genesis = network.chain.genesis().clone();
+        let me = identity.node_id();
+        let approved = genesis.validator(&me).ok_or(AttestationError::NotApproved(me))?;
+        let TpmParts { tpm, log, intermediates } = tpm;
+        let attester = crate::blocking(move || Attester::open(tpm, intermediates)).await?;
+        let (operator, region) = (approved.operator.clone(), approved.region.clone());
+        let registration = attester.registration(me, identity.sealing_public(), operator, region);
+        Ok(Self {
+            appraiser: Mutex::new(Appraiser::new(genesis, me)),
+            subject: Mutex::new(None),
+            attester: Arc::new(Mutex::new(attester)),
+            network,
+            account,
+            identity,
+            metrics,
+            registration,
+            log,
+        })
+    }
+
+    // --- subject ----------------------------------------------------------------------------------------------------
+
+    /// Gets a verdict and renews it, until the node stops.
+    pub(crate) async fn keep_verdict(self: Arc<Self>) {
+        self.take_up_last_evidence().await;
+        let mut blocks = self.network.index.watch();
+        loop {
+            blocks.borrow_and_update();
+            if let Some(window) = self.window_due() {
+                self.try_round(window).await;
+            }
+            if blocks.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn try_round(&self, window: u64) {
+        match self.round(window).await {
+            Ok(height) => {
+                self.metrics.verdicts.inc();
+                tracing::info!(window, height, "verdict obtained");
+            }
+            // The window's first block has no seed yet; the next one has.
+            Err(NoVerdict::NobodyDrawn) => {}
+            Err(cause) => {
+                tracing::warn!(window, error = %crate::chain_of(&cause), "no verdict yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// The window to be appraised in now, if it is time: there is no verdict, or half of its life is over.
+    fn window_due(&self) -> Option<u64> {
+        let tip = self.network.index.tip();
+        let window = tip.time_ms / self.network.chain.genesis().appraisal.window_ms.max(1);
+        let verdict = self.network.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
+        let Some(verdict) = verdict else { return (tip.height > 0).then_some(window) };
+        let half_life = verdict.from_ms + verdict.expires_ms.saturating_sub(verdict.from_ms) / 2;
+        (tip.time_ms >= half_life && window > verdict.window).then_some(window)
+    }
+
+    /// One round: evidence, votes of those drawn, transaction. Returns the height of the block with the verdict.
+    async fn round(&self, window: u64) -> Result<u64, NoVerdict> {
+        let drawn = self.drawn(&self.registration.node, window).await?;
+        if drawn.is_empty() {
+            return Err(NoVerdict::NobodyDrawn);
+        }
+        let presentation = self.presentation(window).await?;
+        self.keep(&presentation)?;
+        let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
+        let subject = Subject::new(*self.network.chain.network_id(), presentation, drawn, committee);
+        *self.subject() = Some(subject);
+        let attestation = match tokio::time::timeout(ROUND_MAX, self.votes()).await {
+            Ok(attestation) => attestation?,
+            Err(_) => return Err(NoVerdict::TooFewVotes(self.refusals())),
+        };
+        Ok(self.account.send(model::Action::Attest(attestation)).await?)
+    }
+
+    /// A quote for this window and the newest block.
+    async fn presentation(&self, window: u64) -> Result<Presentation, NoVerdict> {
+        let block = self.network.chain.consensus().head().block_ref();
+        let request = Request { role: Role::Executor, window, block };
+        let (network, registration, log) =
+            (*self.network.chain.network_id(), self.registration.clone(), self.log.clone());
+        let pcrs = self.network.chain.genesis().appraisal.pcrs.clone();
+        let attester = self.attester.clone();
+        let quote = move || lock(&attester).evidence(&network, &registration, request, &pcrs, &log);
+        let evidence = crate::blocking(quote).await?;
+        Ok(Presentation { evidence, log: self.log.clone() })
+    }
+
+    /// Keeps evidence and log as blocks, for whoever wants to judge them again.
+    fn keep(&self, presentation: &Presentation) -> Result<(), NoVerdict> {
+        let evidence = Block::dag_cbor(presentation.evidence.to_bytes())?;
+        let log = Block::dag_cbor(presentation.log.to_bytes())?;
+        Ok(self.network.content.store().put_batch(&[evidence, log])?)
+    }
+
+    /// Talks to everybody drawn until there are enough votes.
+    async fn votes(&self) -> Result<Box<model::Attestation>, NoVerdict> {
+        let mut conversations = FuturesUnordered::new();
+        let mut tick = tokio::time::interval(PAUSE);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    let now_ms = crate::progress::unix_ms();
+                    let actions = self.subject().as_mut().map(|subject| subject.tick(now_ms)).unwrap_or_default();
+                    conversations.extend(actions.into_iter().map(|action| self.converse(action)));
+                }
+                Some(submit) = conversations.next() => {
+                    if let Some(attestation) = submit {
+                        return Ok(attestation);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One conversation with one appraiser. The attestation, if its vote was the one that sufficed.
+    async fn converse(&self, opening: SubjectAction) -> Option<Box<model::Attestation>> {
+        let mut next = Some(opening);
+        while let Some(action) = next.take() {
+            next = match action {
+                SubjectAction::Submit(attestation) => return Some(attestation),
+                SubjectAction::Activate { from, challenge } => self.activate(from, challenge).await,
+                SubjectAction::Send { to, message } => match self.say(to, &message).await {
+                    Ok(answer) => self.hear(to, answer),
+                    Err(cause) => {
+                        tracing::info!(appraiser = %to, error = %crate::chain_of(&cause), "appraiser does not answer");
+                        None
+                    }
+                },
+            };
+        }
+        None
+    }
+
+    async fn say(&self, to: NodeId, message: &Message) -> Result<Message, NoAnswer> {
+        let answer = self.network.peers.appraisal(to, message.encode()).await?;
+        Message::decode(&answer).map_err(|cause| NoAnswer::Undecodable(to, cause.into()))
+    }
+
+    /// A subject reacts to one message with one action at most.
+    fn hear(&self, from: NodeId, message: Message) -> Option<SubjectAction> {
+        self.subject().as_mut().and_then(|subject| subject.handle(from, message).pop())
+    }
+
+    /// Lets the TPM answer a challenge.
+    async fn activate(&self, from: NodeId, challenge: Challenge) -> Option<SubjectAction> {
+        let attester = self.attester.clone();
+        let secret: Result<Bytes32, _> = crate::blocking(move || lock(&attester).activate(&challenge)).await;
+        match secret {
+            Ok(secret) => self.subject().as_ref().and_then(|subject| subject.activated(from, secret).pop()),
+            Err(cause) => {
+                tracing::warn!(challenger = %from, error = %crate::chain_of(&cause), "the TPM refuses a challenge");
+                None
+            }
+        }
+    }
+
+    /// After a restart: challenges about the evidence behind the present verdict can still be answered.
+    async fn take_up_last_evidence(&self) {
+        let place = self.network.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
+        let Some(place) = place else { return };
+        let Ok(record) = self.network.chain.record(place.index) else { return };
+        let model::Fact::Verdict(verdict) = record.fact else { return };
+        let Some(presentation) = self.presented(&verdict.evidence) else { return };
+        let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
+        let subject = Subject::new(*self.network.chain.network_id(), presentation, [], committee);
+        *self.subject() = Some(subject);
+    }
+
+    fn presented(&self, evidence: &ContentId) -> Option<Presentation> {
+        let store = self.network.content.store();
+        let block = store.get(evidence).ok()??;
+        let evidence = Evidence::from_bytes(block.data(), Evidence::BYTES_MAX).ok()?;
+        let block = store.get(&evidence.tpm.log).ok()??;
+        let log = EventLog::from_bytes(block.data(), attest::launcher::LOG_BYTES_MAX).ok()?;
+        Some(Presentation { evidence, log })
+    }
+
+    fn refusals(&self) -> String {
+        let subject = self.subject();
+        let refusals = subject.iter().flat_map(|subject| subject.refusals());
+        let text: Vec<String> = refusals.map(|(node, reason)| format!("{node}: {reason}")).collect();
+        if text.is_empty() { "nobody answered".into() } else { text.join("; ") }
+    }
+
+    // --- appraiser --------------------------------------------------------------------------------------------------
+
+    /// Answers a message of the appraisal protocol, as appraiser or as subject.
+    pub(crate) async fn answer(&self, from: NodeId, message: &[u8]) -> Reply {
+        let message = match Message::decode(message) {
+            Ok(message) => message,
+            Err(cause) => return Reply::Refused(cause.to_string()),
+        };
+        let answer = match message {
+            Message::Challenge(_) => self.answer_challenge(from, message).await,
+            Message::Evidence(_) | Message::Answer(_) => self.appraise(from, message).await,
+            Message::Vote(_) | Message::Refusal(_) => None,
+        };
+        match answer {
+            Some(answer) => Reply::Appraisal(answer.encode().into()),
+            None => Reply::Refused("there is no answer to that".into()),
+        }
+    }
+
+    async fn answer_challenge(&self, from: NodeId, message: Message) -> Option<Message> {
+        let Some(SubjectAction::Activate { from, challenge }) = self.hear(from, message) else { return None };
+        match self.activate(from, challenge).await {
+            Some(SubjectAction::Send { message, .. }) => Some(message),
+            _ => None,
+        }
+    }
+
+    async fn appraise(&self, from: NodeId, message: Message) -> Option<Message> {
+        let facts = self.facts(message.needs()).await;
+        let presented = match &message {
+            Message::Evidence(presented) => Some(presented.clone()),
+            _ => None,
+        };
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).ok()?;
+        let now_ms = self.network.index.tip().time_ms;
+        let action = {
+            let mut appraiser = self.appraiser.lock().unwrap_or_else(PoisonError::into_inner);
+            appraiser.handle(now_ms, from, message, &facts, &entropy).pop()?
+        };
+        match action {
+            AppraiserAction::Send { message, .. } => {
+                if let (Message::Challenge(_), Some(presented)) = (&message, presented)
+                    && let Err(cause) = self.keep(&presented)
+                {
+                    tracing::warn!(error = %crate::chain_of(&cause), "evidence not kept");
+                }
+                if let Message::Refusal(refusal) = &message {
+                    tracing::warn!(subject = %from, reason = %refusal.reason, "evidence refused");
+                }
+                Some(message)
+            }
+            AppraiserAction::Vote(vote) => {
+                self.metrics.votes.inc();
+                Some(Message::Vote(Box::new(self.identity.sign(self.network.chain.network_id(), vote))))
+            }
+        }
+    }
+
+    /// What the ledger says about a message.
+    async fn facts(&self, needs: Option<Needs>) -> Facts {
+        let Some(Needs { subject, window, height }) = needs else { return Facts::default() };
+        // The subject may have read its block a moment earlier.
+        self.network.index.until_height(height).await;
+        Facts {
+            block: self.network.chain.block_at(height).await.ok(),
+            drawn: self.drawn(&subject, window).await.unwrap_or_default(),
+        }
+    }
+
+    /// The appraisers drawn for a node in a window; nobody while the window has no seed.
+    async fn drawn(&self, subject: &NodeId, window: u64) -> Result<Vec<NodeId>, ChainError> {
+        self.network.chain.drawn(subject, window).await
+    }
+
+    fn subject(&self) -> MutexGuard<'_, Option<Subject>> {
+        lock(&self.subject)
+    }
+}
+
+/// What the measured process has of its TPM.
+pub(crate) struct TpmParts {
+    pub(crate) tpm: Tpm,
+    pub(crate) log: EventLog,
+    /// Certificates between the endorsement certificate and the root.
+    pub(crate) intermediates: Vec<Blob>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

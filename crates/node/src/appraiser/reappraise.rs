@@ -1,0 +1,104 @@
+//! A custodian's own appraisal (rule R7): the evidence behind a verdict is judged again, and its TPM challenged again, so
+//! that no vote of others has to be believed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use attest::{
+    AppraiseError, Appraised, ChallengeError, Expectation,
+    protocol::{Challenger, Message},
+};
+use finality::Finalized;
+use model::{Canonical, ContentId, EncodingError, EventLog, Evidence, NodeId, Verdict};
+
+use crate::{
+    chain::{Chain, ChainError},
+    peers::{NoAnswer, Peers},
+    progress::unix_ms,
+    storage::Content,
+};
+
+/// Why evidence could not be appraised here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum NotAppraised {
+    /// Nobody has it.
+    #[error("a block of the evidence could not be fetched")]
+    Fetch(#[from] content::FetchError),
+    /// It is none.
+    #[error("block {0} is not what the verdict says")]
+    Malformed(ContentId, #[source] EncodingError),
+    /// This node's ledger does not answer.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The committee has not approved such a node.
+    #[error("{0} is no node that the committee has approved")]
+    NotApproved(NodeId),
+    /// It does not pass.
+    #[error("the evidence does not pass")]
+    Appraisal(#[from] AppraiseError),
+    /// Its TPM cannot be challenged.
+    #[error("the evidence names a TPM that cannot be challenged")]
+    Challenge(#[from] ChallengeError),
+    /// The node does not take up the challenge.
+    #[error("the node does not answer the challenge to its TPM")]
+    Silent(#[from] NoAnswer),
+    /// It answers wrongly.
+    #[error("the challenge to the TPM is not met")]
+    NotActivated(#[from] attest::protocol::NoAnswer),
+    /// No randomness.
+    #[error("no randomness from the operating system")]
+    Randomness(#[source] getrandom::Error),
+}
+
+/// Judges evidence again that a verdict rests on.
+#[derive(Clone)]
+pub(crate) struct Reappraiser {
+    me: NodeId,
+    chain: Chain,
+    content: Content,
+    peers: Peers,
+    challenger: Arc<Mutex<Challenger>>,
+}
+
+impl Reappraiser {
+    pub(crate) fn new(me: NodeId, chain: Chain, content: Content, peers: Peers) -> Self {
+        Self { me, chain, content, peers, challenger: Arc::default() }
+    }
+
+    /// Fetches the evidence behind a verdict, appraises it as of the moment the verdict was accepted, and challenges the
+    /// TPM that it names.
+    pub(crate) async fn reappraise(&self, verdict: &Finalized<Verdict>) -> Result<Appraised, NotAppraised> {
+        let named = verdict.get();
+        let evidence: Evidence = self.decoded(&named.evidence, Evidence::BYTES_MAX).await?;
+        let log: EventLog = self.decoded(&evidence.tpm.log, attest::launcher::LOG_BYTES_MAX).await?;
+        let block = self.chain.block_at(evidence.block.height).await?;
+        let (genesis, network) = (self.chain.genesis(), *self.chain.network_id());
+        let expectation =
+            Expectation::of_genesis(genesis, network, &named.node, named.window, block, verdict.time_ms())
+                .ok_or(NotAppraised::NotApproved(named.node))?;
+        let appraised = attest::appraise(&evidence, &log, &expectation)?;
+        if named.node == self.me {
+            // This process has unsealed its identity from the very TPM.
+            return Ok(appraised);
+        }
+        self.challenge(named.node, appraised).await
+    }
+
+    async fn challenge(&self, node: NodeId, appraised: Appraised) -> Result<Appraised, NotAppraised> {
+        let lock = || self.challenger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(NotAppraised::Randomness)?;
+        let challenge = lock().challenge(unix_ms(), appraised, &entropy)?;
+        let answer = self.peers.appraisal(node, Message::Challenge(challenge).encode()).await?;
+        let Ok(Message::Answer(answer)) = Message::decode(&answer) else {
+            return Err(NoAnswer::Unexpected(node).into());
+        };
+        let activated = lock().answer(unix_ms(), &node, &answer)?;
+        Ok(activated.into_appraised())
+    }
+
+    async fn decoded<T: Canonical>(&self, id: &ContentId, bytes_max: usize) -> Result<T, NotAppraised> {
+        let block = self.content.block(id).await?;
+        T::from_bytes(block.data(), bytes_max).map_err(|cause| NotAppraised::Malformed(*id, cause))
+    }
+}
