@@ -301,13 +301,16 @@ impl Ledger {
             seed: parent_seed.map(|signature| Seed { round: Round { view: parent_view, ..round }, signature }),
             transactions: &offered,
         };
-        let done = self.execute::<E>(&input, &batch, Mode::Propose).await?;
+        let mut done = self.execute::<E>(&input, &batch, Mode::Propose).await?;
         let included: HashSet<usize> = done.executed.included.iter().copied().collect();
-        let refused: Vec<_> =
-            ids.iter().enumerate().filter(|(at, _)| !included.contains(at)).map(|(_, id)| *id).collect();
-        self.core.pool.refused(&refused);
-        let keep = |at: &usize| included.contains(at);
-        let transactions: Vec<_> = (0..offered.len()).filter(keep).map(|at| offered[at].clone()).collect();
+        let (kept, refused): (Vec<_>, Vec<_>) = (0..offered.len()).partition(|at| included.contains(at));
+        let transactions: Vec<_> = kept.into_iter().map(|at| offered[at].clone()).collect();
+        if !refused.is_empty() {
+            self.core.pool.refused(&refused.into_iter().map(|at| ids[at]).collect::<Vec<_>>());
+            // Voters execute the block without the refused ones. Whatever trace those left must not be in it.
+            let input = BlockInput { transactions: &transactions, ..input };
+            done = self.execute::<E>(&input, &batch, Mode::Verify).await?;
+        }
         let (height, time_ms) = (input.height, input.time_ms);
         let (log_size, log_root) = (done.frontier.size(), done.frontier.root());
         let (merkleized, effects) = self.merkleize::<E>(done, batch).await?;

@@ -70,7 +70,6 @@ const MAILBOX: NonZeroUsize = NZUsize!(256);
 const SYNC_OPERATIONS: NonZeroU64 = NZU64!(64);
 /// All of them: whoever falls behind replays from genesis, as long as nobody starts state sync.
 const BLOCKS_KEPT: usize = 1 << 40;
-const SKIP_AFTER: Duration = Duration::from_secs(5);
 
 /// Most bytes of any message, for a committee of `members`.
 pub(crate) fn message_bytes_max(members: u32) -> u32 {
@@ -273,7 +272,10 @@ where
             certification_timeout: timing.certification,
             timeout_retry: timing.retry,
             view_retention: ViewDelta::new(256),
-            skip: SkipPolicy::Enabled { timeout: SKIP_AFTER, budget: simplex::SkipBudget::Participants },
+            skip: SkipPolicy::Enabled {
+                timeout: timing.certification + timing.leader,
+                budget: simplex::SkipBudget::Participants,
+            },
             fetch_timeout: NZDuration!(Duration::from_secs(2)),
             fetch_retry_delay: Duration::from_millis(200),
             forward: ForwardPolicy::Disabled,

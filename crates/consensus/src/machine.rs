@@ -21,7 +21,7 @@ pub trait Machine: Send + Sync + 'static {
     /// Executes a block on the state that `reads` shows.
     ///
     /// In [`Mode::Propose`] transactions that cannot be executed are left out; in [`Mode::Verify`] one of them makes the
-    /// block invalid. Executing exactly the included transactions of a proposal again must give the same result.
+    /// block invalid. Consensus executes exactly the included transactions of a proposal again before it sends it.
     ///
     /// # Errors
     /// [`Stop::Missing`] asks to be called again with these keys fetched as well; [`Stop::Invalid`] refuses the block.

@@ -11,8 +11,16 @@ mod sim;
 
 use std::{future::Future, time::Duration};
 
+/// What the engine says, for `RUST_LOG=debug cargo test … -- --nocapture`.
+fn show_logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // Another test of this process may have done so.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).try_init();
+}
+
 /// Runs a test's story, and fails it if it takes too long.
 fn within<T>(seconds: u64, story: impl Future<Output = T>) -> T {
+    show_logs();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let story = async { tokio::time::timeout(Duration::from_secs(seconds), story).await };
     runtime.block_on(story).expect("the network took too long")

@@ -69,6 +69,7 @@ const MEMBER: &str = "SAMOVAR_TEST_MEMBER";
 #[test]
 fn validator_process() {
     let (Ok(folder), Ok(member)) = (std::env::var(FOLDER), std::env::var(MEMBER)) else { return };
+    crate::show_logs();
     let member: u8 = member.parse().unwrap();
     let net = Net::load(Path::new(&folder));
     let validator = net.start(member.into());
@@ -113,7 +114,7 @@ fn spawn(folder: &Path, member: usize, seen: &Arc<Mutex<Seen>>) -> Process {
         .env(FOLDER, folder)
         .env(MEMBER, member.to_string())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap();
     {
