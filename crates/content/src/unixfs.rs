@@ -24,8 +24,9 @@ pub const LEAF_BYTES: usize = 1 << 20;
 pub const WIDTH: usize = 1024;
 /// Most inner vertices between a root and a leaf. Eight of the profile's width hold more than any disk.
 const DEPTH_MAX: usize = 8;
-/// Most leaves of a file: 16 TiB under the profile.
-const LEAVES_MAX: u64 = 1 << 24;
+/// Most links visited under a root: 1 TiB under the profile. A few blocks that share their vertices can stand for any
+/// number of leaves, so this, not the size of what is stored, bounds the work.
+const LEAVES_MAX: u64 = 1 << 20;
 /// Leaves read ahead of whoever consumes an export.
 const EXPORT_AHEAD: usize = 4;
 

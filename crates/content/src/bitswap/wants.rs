@@ -191,17 +191,9 @@ impl Wants {
             return Arrival::Unsolicited;
         }
         state.progress = now;
+        self.have(peer, digest); // a small root is itself the answer to whether somebody has it
         let Some(want) = self.wants.remove(digest) else { return Arrival::Late };
         self.release(digest, &want, want.asked != Some(peer));
-        // whoever delivered it may have the rest
-        for session in &want.sessions {
-            if let Some(session) = self.sessions.get_mut(session)
-                && session.root == *digest
-                && !session.peers.contains(&peer)
-            {
-                session.peers.push(peer);
-            }
-        }
         Arrival::Wanted(want.cid, want.waiters)
     }
 
@@ -527,6 +519,21 @@ mod tests {
         assert!(story.asked().is_empty());
         story.wants.retry(story.session);
         assert_eq!(story.asked().len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_answers_a_probe_with_the_root_itself_is_asked_for_the_rest() {
+        let (first, second) = (PeerId::random(), PeerId::random());
+        let mut story = Story::new(&[first]);
+        let root = story.want("root", 100);
+        let now = story.now;
+        story.asked();
+        story.wants.probing(second, &root, now);
+        assert!(matches!(story.wants.arrived(first, &root.hash(), now), Arrival::Wanted(..)));
+        assert!(matches!(story.wants.arrived(second, &root.hash(), now), Arrival::Late));
+        story.wants.lied(first, now);
+        let leaf = story.want("leaf", 100);
+        assert_eq!(story.asked(), [(second, vec![leaf])]);
     }
 
     #[test]

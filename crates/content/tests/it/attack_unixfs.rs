@@ -1,0 +1,124 @@
+//! Roots made to mislead: sizes that lie, levels without end, links to other things.
+
+use bytes::Bytes;
+use content::{Block, Store, UnixFsError, unixfs};
+use model::ContentId;
+use multihash_codetable::Code;
+use rust_unixfs::file::adder::{FileBranchLink, rebuild_file_branch};
+
+use crate::world::store;
+
+fn vertex(store: &Store, bytes: u64, links: &[(ContentId, u64)]) -> ContentId {
+    let links: Vec<FileBranchLink> =
+        links.iter().map(|(cid, bytes)| FileBranchLink { cid: cid.0, blocksize: *bytes, tsize: *bytes }).collect();
+    let (cid, data) = rebuild_file_branch(bytes, &links, cid::Version::V1, Code::Sha2_256);
+    let block = Block::check(ContentId(cid), Bytes::from(data)).unwrap();
+    store.put(&block).unwrap();
+    *block.cid()
+}
+
+fn leaf(store: &Store, bytes: usize) -> ContentId {
+    let block = Block::raw(vec![9; bytes]).unwrap();
+    store.put(&block).unwrap();
+    *block.cid()
+}
+
+fn reason(store: &Store, root: &ContentId) -> &'static str {
+    match unixfs::complete(store, root) {
+        Err(UnixFsError::NotAFile { reason, .. }) => reason,
+        other => panic!("expected a refusal, not {other:?}"),
+    }
+}
+
+#[test]
+fn sizes_that_do_not_add_up_are_refused() {
+    let (_dir, store) = store();
+    let leaf = leaf(&store, 10);
+    let root = vertex(&store, 11, &[(leaf, 10)]);
+    assert_eq!(reason(&store, &root), "sizes do not add up");
+    assert!(store.kept(&root).unwrap().is_none());
+}
+
+#[test]
+fn a_leaf_of_another_size_than_declared_is_refused() {
+    let (_dir, store) = store();
+    let leaf = leaf(&store, 10);
+    let root = vertex(&store, 12, &[(leaf, 12)]);
+    assert_eq!(reason(&store, &root), "a leaf has another size than its parent declares");
+    assert!(unixfs::export(&store, &root, &mut Vec::new()).is_err());
+}
+
+#[test]
+fn a_vertex_of_another_size_than_declared_is_refused() {
+    let (_dir, store) = store();
+    let leaf = leaf(&store, 10);
+    let inner = vertex(&store, 10, &[(leaf, 10)]);
+    let root = vertex(&store, 20, &[(inner, 20)]);
+    assert_eq!(reason(&store, &root), "a vertex has another size than its parent declares");
+}
+
+#[test]
+fn links_of_no_bytes_are_refused() {
+    let (_dir, store) = store();
+    let empty = leaf(&store, 0);
+    let root = vertex(&store, 0, &[(empty, 0); 100]);
+    assert_eq!(reason(&store, &root), "a link with an impossible size");
+}
+
+#[test]
+fn sizes_that_overflow_are_refused() {
+    let (_dir, store) = store();
+    let leaf = leaf(&store, 10);
+    let inner = vertex(&store, 10, &[(leaf, 10)]);
+    let root = vertex(&store, 1, &[(inner, u64::MAX), (inner, 2)]);
+    assert_eq!(reason(&store, &root), "sizes overflow");
+}
+
+#[test]
+fn a_tower_of_vertices_is_refused() {
+    let (_dir, store) = store();
+    let mut root = leaf(&store, 10);
+    for _ in 0..20 {
+        root = vertex(&store, 10, &[(root, 10)]);
+    }
+    assert_eq!(reason(&store, &root), "too many levels");
+}
+
+/// 1,000 links to 1,000 links to … one leaf: a few blocks that would be visited a million million times.
+#[test]
+fn a_bomb_of_shared_vertices_is_refused() {
+    let (_dir, store) = store();
+    let mut root = leaf(&store, 1);
+    let mut bytes = 1;
+    for _ in 0..4 {
+        let links = vec![(root, bytes); 1000];
+        bytes *= 1000;
+        root = vertex(&store, bytes, &links);
+    }
+    assert_eq!(reason(&store, &root), "too many leaves");
+}
+
+#[test]
+fn links_to_records_are_refused() {
+    let (_dir, store) = store();
+    let record = Block::dag_cbor(vec![0xa0]).unwrap();
+    store.put(&record).unwrap();
+    let root = vertex(&store, 1, &[(*record.cid(), 1)]);
+    assert_eq!(reason(&store, &root), "a link to something else than a leaf or a vertex");
+}
+
+#[test]
+fn bytes_that_are_no_vertex_are_refused() {
+    for bytes in [&b""[..], b"\x0a", b"plain text, not protobuf", &[0xff; 100]] {
+        assert!(unixfs::decode_inner(bytes).is_err());
+    }
+}
+
+#[test]
+fn a_missing_leaf_is_named() {
+    let (_dir, store) = store();
+    let leaf = ContentId::of_raw(b"elsewhere");
+    let root = vertex(&store, 9, &[(leaf, 9)]);
+    assert!(matches!(unixfs::complete(&store, &root), Err(UnixFsError::Missing { cid }) if cid == leaf));
+    assert!(store.kept(&root).unwrap().is_none());
+}

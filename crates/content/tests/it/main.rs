@@ -1,0 +1,15 @@
+//! The content crate from outside: what it promises, and one file per attack that must fail.
+mod attack_car;
+mod attack_flood;
+mod attack_lying_peer;
+mod attack_messages;
+mod attack_store;
+mod attack_unixfs;
+mod car;
+mod interop;
+mod peers;
+mod raw_peer;
+mod requests;
+mod store;
+mod unixfs;
+mod world;
