@@ -44,18 +44,35 @@ impl From<UnusableKey> for AttesterError {
     }
 }
 
+/// The kinds of endorsement keys that we can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndorsementKind {
+    /// Template L-2; most hardware TPMs have one.
+    P256,
+    /// Template H-3; software TPMs have one.
+    P384,
+    /// Template L-1; nearly every TPM has one.
+    Rsa2048,
+}
+
 /// Where an endorsement key of one kind and its certificate live (TCG EK credential profile 2.5, 2.2.1.4 and 2.2.1.5).
 struct Slot {
     certificate: Handle,
     persistent: Handle,
 }
 
-/// In order of preference: elliptic keys answer a hundred times faster than RSA.
-const SLOTS: [Slot; 3] = [
-    Slot { certificate: 0x01c0_000a, persistent: 0x8101_000a },
-    Slot { certificate: 0x01c0_0016, persistent: 0x8101_0016 },
-    Slot { certificate: 0x01c0_0002, persistent: 0x8101_0001 },
-];
+impl EndorsementKind {
+    /// In order of preference: elliptic keys answer a hundred times faster than RSA.
+    pub const ALL: [Self; 3] = [Self::P256, Self::P384, Self::Rsa2048];
+
+    fn slot(self) -> Slot {
+        match self {
+            Self::P256 => Slot { certificate: 0x01c0_000a, persistent: 0x8101_000a },
+            Self::P384 => Slot { certificate: 0x01c0_0016, persistent: 0x8101_0016 },
+            Self::Rsa2048 => Slot { certificate: 0x01c0_0002, persistent: 0x8101_0001 },
+        }
+    }
+}
 
 /// A node's TPM, ready to attest.
 ///
@@ -72,12 +89,21 @@ pub struct Attester {
 }
 
 impl Attester {
-    /// Takes a TPM. `intermediates` (DER) lead from its endorsement certificate towards its maker's root.
+    /// Takes a TPM with whichever endorsement key comes first in [`EndorsementKind::ALL`]. `intermediates` (DER) lead from
+    /// its certificate towards its maker's root.
     ///
     /// # Errors
     /// [`AttesterError`].
-    pub fn open(mut tpm: Tpm, intermediates: Vec<Blob>) -> Result<Self, AttesterError> {
-        let (certificate, persistent) = read_certificate(&mut tpm)?;
+    pub fn open(tpm: Tpm, intermediates: Vec<Blob>) -> Result<Self, AttesterError> {
+        Self::open_with(tpm, intermediates, &EndorsementKind::ALL)
+    }
+
+    /// Takes a TPM with the first endorsement key of these kinds: the one whose certificate the committee has approved.
+    ///
+    /// # Errors
+    /// [`AttesterError`].
+    pub fn open_with(mut tpm: Tpm, intermediates: Vec<Blob>, kinds: &[EndorsementKind]) -> Result<Self, AttesterError> {
+        let (certificate, persistent) = read_certificate(&mut tpm, kinds)?;
         let endorsement_key = endorsement_key(&certificate)?;
         let public = with_attestation_key(&mut tpm, |_, key| Ok::<_, AttesterError>(key.public.clone()))?;
         let name = template::name_of(&public)?;
@@ -186,8 +212,8 @@ pub struct Request {
 }
 
 /// The first endorsement certificate there is, and where its key may be persistent.
-fn read_certificate(tpm: &mut Tpm) -> Result<(Vec<u8>, Handle), AttesterError> {
-    for slot in SLOTS {
+fn read_certificate(tpm: &mut Tpm, kinds: &[EndorsementKind]) -> Result<(Vec<u8>, Handle), AttesterError> {
+    for slot in kinds.iter().map(|kind| kind.slot()) {
         match tpm.read_nv(slot.certificate) {
             Ok(content) => {
                 let certificate = trim_der(&content).ok_or(AttesterError::NoCertificate)?;
@@ -247,4 +273,41 @@ fn activate(
         tpm.policy_secret_endorsement(session)?;
         Ok(tpm.activate(key, endorsement, Auth::session(session), credential, secret)?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crypto::{Entropy, Hash},
+        simulated::{Authority, Device},
+    };
+
+    /// Software TPMs come without a P-256 certificate, so this kind is tried below the level of certificates.
+    #[test]
+    fn a_p256_endorsement_key_recovers_the_secret_for_its_own_neighbour_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let tpm_dir = dir.path().join("tpm");
+        Authority::create(&dir.path().join("ca")).unwrap().manufacture(&tpm_dir, "node").unwrap();
+        let mut tpm = Device::start(&tpm_dir).unwrap().into_tpm().unwrap();
+        let template = template::encode(&template::endorsement_p256());
+        tpm.with_primary(ENDORSEMENT, &template, |tpm, endorsement| {
+            let public = template::storage_key(&endorsement.public)?;
+            assert_eq!((public.hash, public.aes_bits), (Hash::Sha256, 128));
+            with_attestation_key(tpm, |tpm, key| {
+                let name = template::name_of(&key.public)?;
+                let mut recover = |name: &[u8]| {
+                    let (credential, secret) = public.make_credential(name, &[5; 32], &mut Entropy::new(&[6; 32]))?;
+                    tpm.with_policy(|tpm, session| {
+                        tpm.policy_secret_endorsement(session)?;
+                        tpm.activate(key, endorsement.handle, Auth::session(session), &credential, &secret)
+                    })
+                };
+                assert_eq!(*recover(&name)?, [5; 32]);
+                assert!(recover(&[&[0x00, 0x0b][..], &[1; 32]].concat()).is_err());
+                Ok::<_, TpmError>(())
+            })
+        })
+        .unwrap();
+    }
 }

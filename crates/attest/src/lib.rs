@@ -24,7 +24,7 @@ pub mod simulated;
 pub mod tpm;
 
 pub use appraise::{AppraiseError, Appraised, ClockSeen, Expectation, Fault, appraise, appraise_endorsed, binding};
-pub use attester::{Attester, AttesterError, Request};
+pub use attester::{Attester, AttesterError, EndorsementKind, Request};
 pub use challenge::{Challenge, ChallengeError, Expected};
 pub use endorsement::{CERTIFICATE_BYTES_MAX, CHAIN_MAX, Endorsement, EndorsementError};
 pub use seal::{SealError, SealedSecret, seal_secret, unseal_secret};

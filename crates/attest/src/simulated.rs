@@ -40,6 +40,9 @@ pub enum SimulatedError {
         /// What it says.
         reason: String,
     },
+    /// Nothing was manufactured there; swtpm would make up an empty TPM in silence.
+    #[error("there is no software TPM in {0}")]
+    NotManufactured(PathBuf),
     /// Another software TPM holds the state.
     #[error("the software TPM in {0} is in use by another process")]
     InUse(PathBuf),
@@ -73,6 +76,8 @@ const ISSUER: &str = "issuercert.pem";
 const ROOT: &str = "swtpm-localca-rootca-cert.pem";
 /// A copy of the issuer's certificate beside the TPM's state.
 const ISSUER_COPY: &str = "issuer.pem";
+/// Where swtpm keeps seeds and counters.
+const STATE: &str = "tpm2-00.permall";
 const LOG: &str = "swtpm.log";
 
 /// A certificate authority for the software TPMs of one network.
@@ -174,6 +179,9 @@ impl Device {
         // An earlier TPM on the same state ends as soon as it notices that its client has gone.
         const PATIENCE: Duration = Duration::from_secs(5);
         let dir = dir.canonicalize().map_err(file_error(dir))?;
+        if !dir.join(STATE).is_file() {
+            return Err(SimulatedError::NotManufactured(dir));
+        }
         let started = Instant::now();
         loop {
             match Self::try_start(&dir) {
