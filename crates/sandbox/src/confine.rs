@@ -67,8 +67,8 @@ fn landlock() -> Result<(), Confinement> {
     Ok(())
 }
 
-/// A list of system calls, ready to be enforced.
-pub(crate) struct Filter(BpfProgram);
+/// A list of system calls, ready to be enforced. Of several programs the strictest answer holds.
+pub(crate) struct Filter(Vec<BpfProgram>);
 
 /// What a worker needs to run a guest: memory, the signals that traps are made of, its socket and the chunk buffer.
 const WORKER: &[libc::c_long] = &[
@@ -108,40 +108,58 @@ impl Filter {
     pub(crate) fn worker() -> Result<Self, Confinement> {
         let mut rules = unconditional(WORKER);
         for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-            rules.insert(call, vec![without_execution()?]);
+            let execution = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
+            rules.insert(call, vec![rule(2, execution, 0)?]);
         }
-        Self::build(rules)
+        // The standard library asks, where debug assertions are on, whether what it closes is open.
+        rules.insert(libc::SYS_fcntl, vec![rule(1, SeccompCmpOp::Eq, libc::F_GETFD as u64)?]);
+        Ok(Self(vec![program(rules, SeccompAction::KillProcess, SeccompAction::Allow)?]))
     }
 
     /// For a compiler that has started its threads.
+    ///
+    /// Opening a file fails instead of killing it: the C library's allocator looks into `/proc` when one of several
+    /// threads frees much memory, and does without if it cannot.
     pub(crate) fn compiler() -> Result<Self, Confinement> {
+        let opening = unconditional(&[libc::SYS_openat]);
         let mut rules = unconditional(WORKER);
         rules.extend(unconditional(COMPILER));
-        Self::build(rules)
-    }
-
-    fn build(rules: BTreeMap<libc::c_long, Vec<SeccompRule>>) -> Result<Self, Confinement> {
-        let refused = |cause: seccompiler::BackendError| Confinement::at("seccomp")(&cause);
-        let arch = std::env::consts::ARCH.try_into().map_err(refused)?;
-        let filter =
-            SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch).map_err(refused)?;
-        Ok(Self(filter.try_into().map_err(refused)?))
+        rules.extend(opening.clone());
+        let refused = SeccompAction::Errno(libc::EACCES as u32);
+        Ok(Self(vec![
+            program(opening, SeccompAction::Allow, refused)?,
+            program(rules, SeccompAction::KillProcess, SeccompAction::Allow)?,
+        ]))
     }
 
     /// From here on any other system call, on any thread, kills the process.
     pub(crate) fn enter(&self) -> Result<(), Confinement> {
-        seccompiler::apply_filter_all_threads(&self.0).map_err(|cause| Confinement::at("seccomp")(&cause))
+        // The last program forbids to install another.
+        for program in &self.0 {
+            seccompiler::apply_filter_all_threads(program).map_err(|cause| Confinement::at("seccomp")(&cause))?;
+        }
+        Ok(())
     }
+}
+
+fn program(
+    rules: BTreeMap<libc::c_long, Vec<SeccompRule>>,
+    otherwise: SeccompAction,
+    matched: SeccompAction,
+) -> Result<BpfProgram, Confinement> {
+    let refused = |cause: seccompiler::BackendError| Confinement::at("seccomp")(&cause);
+    let arch = std::env::consts::ARCH.try_into().map_err(refused)?;
+    let filter = SeccompFilter::new(rules, otherwise, matched, arch).map_err(refused)?;
+    filter.try_into().map_err(refused)
 }
 
 fn unconditional(calls: &[libc::c_long]) -> BTreeMap<libc::c_long, Vec<SeccompRule>> {
     calls.iter().map(|call| (*call, Vec::new())).collect()
 }
 
-/// Matches `mmap` and `mprotect` whose third argument, the protection, does not ask for execution.
-fn without_execution() -> Result<SeccompRule, Confinement> {
-    let execution = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
-    SeccompCondition::new(2, SeccompCmpArgLen::Dword, execution, 0)
+/// Matches a call by one of its arguments.
+fn rule(argument: u8, comparison: SeccompCmpOp, value: u64) -> Result<SeccompRule, Confinement> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, comparison, value)
         .and_then(|condition| SeccompRule::new(vec![condition]))
         .map_err(|cause| Confinement::at("seccomp")(&cause))
 }

@@ -79,8 +79,6 @@ struct Code {
 /// How far a run has come; see [`Sandbox::run_observed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// A worker is there and waits.
-    Ready,
     /// The code is mapped, the worker is confined, the guest starts.
     Started,
     /// The guest has ended.
@@ -96,7 +94,9 @@ impl Sandbox {
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
         let SandboxConfig { worker, compiler, compile_ms_max, module_bytes_max } = config;
         let sandbox = Self { nursery: Nursery::new(worker, compiler)?, compile_ms_max, module_bytes_max };
-        sandbox.nursery.bury(sandbox.ready_worker()?);
+        let mut first = sandbox.nursery.worker()?;
+        await_ready(&mut first)?;
+        sandbox.nursery.bury(first);
         Ok(sandbox)
     }
 
@@ -145,23 +145,23 @@ impl Sandbox {
         observe: &mut dyn FnMut(Phase),
     ) -> Result<Outcome, SandboxError> {
         job.check()?;
-        let mut worker = self.ready_worker()?;
-        observe(Phase::Ready);
-        let outcome = Run::assign(&mut worker, program, job).and_then(|mut run| run.attend(inputs, observe));
-        self.nursery.bury(worker);
+        let mut run = self.start(program, job)?;
+        observe(Phase::Started);
+        let outcome = run.attend(inputs, observe);
+        self.nursery.bury(run.worker);
         outcome
     }
 
-    /// A worker that has said that it is confined. One that died while it waited is no reason to fail.
-    fn ready_worker(&self) -> Result<Process, SandboxError> {
-        let mut worker = self.nursery.worker()?;
+    /// A run whose guest has started. A worker that died while it waited is no reason to fail: nobody's data has
+    /// been near it.
+    fn start<'j>(&self, program: &Compiled, job: &'j Job) -> Result<Run<'j>, SandboxError> {
         for _ in 1..STARTS_MAX {
-            match await_ready(&mut worker) {
-                Err(SandboxError::WorkerDied(_)) => worker = self.nursery.worker()?,
-                other => return other.map(|()| worker),
+            match Run::start(self.nursery.worker()?, program, job) {
+                Err(SandboxError::WorkerDied(_)) => {}
+                started => return started,
             }
         }
-        await_ready(&mut worker).map(|()| worker)
+        Run::start(self.nursery.worker()?, program, job)
     }
 }
 
@@ -252,9 +252,9 @@ fn failure(error: ChannelError, process: &mut Process) -> SandboxError {
 }
 
 /// One run, from the parent's side.
-struct Run<'a> {
-    worker: &'a mut Process,
-    job: &'a Job,
+struct Run<'j> {
+    worker: Process,
+    job: &'j Job,
     /// Where chunks are put for the worker, and where they are decrypted to. None without inputs.
     shared: Option<OwnedFd>,
     plaintext: Zeroizing<Vec<u8>>,
@@ -267,8 +267,10 @@ enum Attended {
     InputFailed(InputFailure),
 }
 
-impl<'a> Run<'a> {
-    fn assign(worker: &'a mut Process, program: &Compiled, job: &'a Job) -> Result<Self, SandboxError> {
+impl<'j> Run<'j> {
+    /// Gives a worker the job and waits until its guest starts.
+    fn start(mut worker: Process, program: &Compiled, job: &'j Job) -> Result<Self, SandboxError> {
+        await_ready(&mut worker)?;
         let chunk_bytes = job.inputs.iter().map(|input| input.chunk_bytes).max();
         let shared = chunk_bytes.map(|bytes| memory_file::buffer("samovar-chunk", bytes.into())).transpose();
         let shared = shared.map_err(system("make a memory file"))?;
@@ -276,17 +278,16 @@ impl<'a> Run<'a> {
 
         let files: Vec<_> = std::iter::once(program.0.file.as_fd()).chain(shared.as_ref().map(AsFd::as_fd)).collect();
         let assigned = worker.channel.send_with(&ToWorker::Assign(Box::new(assignment(program, job))), &files);
-        assigned.map_err(|error| failure(error, worker))?;
-        Ok(Self { worker, job, shared, plaintext })
+        assigned.map_err(|error| failure(error, &mut worker))?;
+        match answer(&mut worker)? {
+            FromWorker::Started => Ok(Self { worker, job, shared, plaintext }),
+            FromWorker::Unconfined(what) => Err(SandboxError::Unconfined { what }),
+            FromWorker::Broken(what) => Err(SandboxError::WorkerBroke(what)),
+            _ => Err(SandboxError::Misbehaved("it did not say that it starts")),
+        }
     }
 
     fn attend(&mut self, inputs: &mut dyn Inputs, observe: &mut dyn FnMut(Phase)) -> Result<Outcome, SandboxError> {
-        match answer(self.worker)? {
-            FromWorker::Started => observe(Phase::Started),
-            FromWorker::Unconfined(what) => return Err(SandboxError::Unconfined { what }),
-            FromWorker::Broken(what) => return Err(SandboxError::WorkerBroke(what)),
-            _ => return Err(SandboxError::Misbehaved("it did not say that it starts")),
-        }
         let attended = self.until_finished(inputs)?;
         observe(Phase::Finished);
         match attended {
@@ -321,14 +322,14 @@ impl<'a> Run<'a> {
                     deadline = deadline.and_then(|deadline| deadline.checked_add(asked.elapsed()));
                     match self.worker.channel.send(&ToWorker::Chunk) {
                         Err(ChannelError::TimedOut) => return Ok(Attended::TimedOut),
-                        sent => sent.map_err(|error| failure(error, self.worker))?,
+                        sent => sent.map_err(|error| failure(error, &mut self.worker))?,
                     }
                 }
                 Ok(FromWorker::Finished(ending)) => return Ok(Attended::Finished(ending)),
                 Ok(FromWorker::Broken(what)) => return Err(SandboxError::WorkerBroke(what)),
                 Ok(_) => return Err(SandboxError::Misbehaved("it said something else while its guest ran")),
                 Err(ChannelError::TimedOut) => return Ok(Attended::TimedOut),
-                Err(error) => return Err(failure(error, self.worker)),
+                Err(error) => return Err(failure(error, &mut self.worker)),
             }
         }
     }
@@ -358,7 +359,7 @@ impl<'a> Run<'a> {
         let mut output = Output { exit_code: 0, stdout: empty(), stderr: empty(), files: Vec::new() };
         let mut left = self.job.limits.output_bytes;
         loop {
-            let (stream, bytes) = match answer(self.worker)? {
+            let (stream, bytes) = match answer(&mut self.worker)? {
                 FromWorker::Done => return Ok(output),
                 FromWorker::Stream { stream, bytes } => (stream, bytes),
                 _ => return Err(SandboxError::Misbehaved("it hands over something else than its guest's output")),
@@ -385,7 +386,7 @@ impl<'a> Run<'a> {
         // Grows with what really comes, not with what was announced.
         let mut content = Zeroizing::new(Vec::new());
         while content.len() < length {
-            let FromWorker::Data(piece) = answer(self.worker)? else {
+            let FromWorker::Data(piece) = answer(&mut self.worker)? else {
                 return Err(SandboxError::Misbehaved("it hands over less than it announced"));
             };
             let piece = Zeroizing::new(piece);

@@ -68,11 +68,11 @@ fn serve(channel: &Shared, withdrawn: Result<(), Confinement>, act: impl FnOnce(
     let program = map(&engine, task.kind, code)?;
     bound_memory(&task)?;
     filter.enter()?;
-    act();
 
     let source = ParentsChunks { channel: channel.clone(), buffer: files.next() };
     let host = Host::new(&task, Box::new(source));
     channel.borrow().send(&FromWorker::Started)?;
+    act();
     match program.run(&engine, &task, host) {
         Ok(ended) => deliver(&channel.borrow(), ended.how, ended.host),
         // Whoever refused the chunk knows, and has stopped listening.
