@@ -1,5 +1,322 @@
-//! To be written.
-use anyhow::bail;
-pub(crate) fn run(_: &[String]) -> anyhow::Result<()> {
-    bail!("not yet")
+//! Measures, prints ratios, and writes docs/benchmarks.md with the machine named.
+//!
+//! Each crate measures its own part in an example that prints rows (`crates/*/examples`); the story as a whole is measured
+//! here, on four real nodes. Only ratios within one run mean anything on a machine that others use too.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use crate::{call, cargo, root, setup, target_dir};
+
+/// Crate and example of each part.
+const PARTS: [(&str, &str); 6] = [
+    ("sandbox", "compute"),
+    ("custody", "seal"),
+    ("content", "transfer"),
+    ("attest", "appraise"),
+    ("consensus", "finality"),
+    ("proof", "verify"),
+];
+
+/// Tasks that are timed, after a few that warm up.
+const TASKS: usize = 30;
+const WARM_UP: usize = 3;
+
+/// One line of the table.
+struct Row {
+    what: String,
+    value: String,
+    peer: String,
+    ratio: String,
+    goal: String,
+}
+
+/// Measures everything, or the parts that `names` lists (`story` is the whole).
+pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
+    setup::run()?;
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let mut rows = Vec::new();
+    for (package, example) in PARTS.iter().filter(|(package, _)| wanted(package)) {
+        eprintln!("measuring {package}");
+        rows.extend(part(package, example)?);
+    }
+    if wanted("story") {
+        eprintln!("measuring the story on four nodes");
+        rows.extend(story()?);
+    }
+    let table = table(&rows);
+    println!("{table}");
+    if names.is_empty() {
+        let page = format!(
+            "# Benchmarks\n\nMeasured by `cargo xtask bench` on {}. Only ratios within one run mean much: this machine is shared.\n\n{table}",
+            machine()
+        );
+        fs::write(root().join("docs/benchmarks.md"), page)?;
+        eprintln!("written to docs/benchmarks.md");
+    }
+    Ok(())
+}
+
+/// Runs one crate's example and reads its rows.
+fn part(package: &str, example: &str) -> anyhow::Result<Vec<Row>> {
+    let output = cargo()
+        .args(["run", "--release", "--quiet", "--package", package, "--example", example])
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("crates/{package}/examples/{example}.rs failed ({})", output.status);
+    }
+    let answer: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("{package} prints no JSON"))?;
+    let rows = answer["rows"].as_array().with_context(|| format!("{package} prints no rows"))?;
+    Ok(rows.iter().map(row).collect())
+}
+
+fn row(value: &Value) -> Row {
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let number = value["value"].as_f64().map(short).unwrap_or_default();
+    Row {
+        what: text("what"),
+        value: format!("{number} {}", text("unit")).trim().to_owned(),
+        peer: text("peer"),
+        ratio: value["ratio"].as_f64().map(short).unwrap_or_default(),
+        goal: text("goal"),
+    }
+}
+
+/// Three significant digits, or whole numbers.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from("| what | measured | against | ratio | goal |\n|---|---|---|---|---|\n");
+    for Row { what, value, peer, ratio, goal } in rows {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| {what} | {value} | {peer} | {ratio} | {goal} |");
+    }
+    text
+}
+
+/// Processor, cores and kernel, as the system names them.
+fn machine() -> String {
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let named = |line: &&str| line.starts_with("model name");
+    let model =
+        processors.lines().find(named).and_then(|line| line.split(": ").nth(1)).unwrap_or("an unnamed processor");
+    let cores = processors.lines().filter(named).count();
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{cores} cores of {model}, Linux {}", kernel.trim())
+}
+
+/// Four nodes, an owner, and tasks one after the other.
+fn story() -> anyhow::Result<Vec<Row>> {
+    call(cargo().args(["build", "--release", "--package", "samovar"]))?;
+    let network = LocalNetwork::start(&target_dir()?.join("release/samovar"))?;
+    let program = network.publish("program", &root().join("guests/trivial.wasm"))?;
+    let small = network.dir.join("small.bin");
+    fs::write(&small, b"a few bytes")?;
+    let data = network.publish("data", &small)?;
+
+    let disk_before = network.disk_bytes(0)?;
+    let mut times_ms = Vec::new();
+    for task in 0..WARM_UP + TASKS {
+        let out = network.dir.join(format!("run-{task}"));
+        let begun = Instant::now();
+        network.samovar(&[
+            "run",
+            &program,
+            "--data",
+            &format!("input={data}"),
+            "--max-price",
+            "100000",
+            "--out",
+            &text(&out),
+        ])?;
+        times_ms.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    let disk_after = network.disk_bytes(0)?;
+    let mut warm: Vec<f64> = times_ms.split_off(WARM_UP);
+    warm.sort_by(f64::total_cmp);
+    let at = |quantile: f64| warm[((warm.len() - 1) as f64 * quantile).round() as usize];
+    let rest_kib = network.resident_kib(0)?;
+
+    let large = network.dir.join("large.bin");
+    fs::write(&large, noise(256 << 20))?;
+    network.forget_peaks();
+    let begun = Instant::now();
+    network.publish("data", &large)?;
+    let publish_s = begun.elapsed().as_secs_f64();
+    let peak_kib = network.peak_kib()?;
+    let proof_bytes = fs::metadata(network.dir.join("run-0/proof"))?.len();
+
+    let row = |what: &str, value: String, goal: &str| Row {
+        what: what.into(),
+        value,
+        peer: String::new(),
+        ratio: String::new(),
+        goal: goal.into(),
+    };
+    Ok(vec![
+        row(
+            "trivial task on 4 nodes, `samovar run` until verified, p50",
+            format!("{} ms", short(at(0.5))),
+            "< 1,500 ms now, < 500 ms then",
+        ),
+        row("the same, p95", format!("{} ms", short(at(0.95))), ""),
+        row("proof of a task", format!("{proof_bytes} bytes"), "< 32 KiB"),
+        row(
+            "ledger of one node, per task",
+            format!("{} bytes", (disk_after - disk_before) / (WARM_UP + TASKS) as u64),
+            "",
+        ),
+        row("a node at rest, resident", format!("{} MiB", rest_kib >> 10), ""),
+        row("publish 256 MiB, two copies elsewhere", format!("{} s", short(publish_s)), ""),
+        row("the largest node meanwhile, peak resident", format!("{} MiB", peak_kib >> 10), "< 256 MiB above rest"),
+    ])
+}
+
+/// Bytes that do not compress, the same every time.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = Vec::with_capacity(bytes);
+    while noise.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        noise.extend_from_slice(&state.to_le_bytes());
+    }
+    noise.truncate(bytes);
+    noise
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Four real node processes in a temporary folder, gone with this value.
+struct LocalNetwork {
+    dir: PathBuf,
+    samovar: PathBuf,
+    nodes: Vec<Child>,
+}
+
+impl LocalNetwork {
+    fn start(samovar: &Path) -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("samovar-bench-{}", std::process::id()));
+        let mut network = Self { dir: dir.clone(), samovar: samovar.to_owned(), nodes: Vec::new() };
+        network.samovar(&["network", "create", &text(&dir), "--nodes", "4"])?;
+        for index in 0..4 {
+            let config = dir.join(format!("node-{index}/node.toml"));
+            let log = fs::File::create(dir.join(format!("node-{index}.log")))?;
+            let node = Command::new(samovar)
+                .args(["node", "--config", &text(&config)])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()?;
+            network.nodes.push(node);
+        }
+        network.samovar(&["keygen", &text(&dir.join("bench.key"))])?;
+        network.until("the account is filled", &["account", "top-up", "1000000"])?;
+        network.until("all nodes have verdicts", &["nodes", "list", "--json"])?;
+        Ok(network)
+    }
+
+    /// Runs a verb against this network and returns what it prints.
+    fn samovar(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new(&self.samovar)
+            .args(arguments)
+            .env("SAMOVAR_NETWORK", self.dir.join("network.toml"))
+            .env("SAMOVAR_KEY", self.dir.join("bench.key"))
+            .env("SAMOVAR_STATE", self.dir.join("state"))
+            .output()?;
+        if !output.status.success() {
+            bail!("samovar {} failed:\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// Tries a verb until it works, and until a list of nodes shows four verdicts.
+    fn until(&self, what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        loop {
+            let answer = self.samovar(arguments);
+            let enough = |answer: &String| arguments[0] != "nodes" || answer.matches("expires").count() >= 4;
+            match answer {
+                Ok(answer) if enough(&answer) => return Ok(()),
+                Err(error) if begun.elapsed() > Duration::from_secs(60) => return Err(error.context(what.to_owned())),
+                Ok(_) if begun.elapsed() > Duration::from_secs(60) => bail!("not within a minute: {what}"),
+                _ => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    fn publish(&self, kind: &str, file: &Path) -> anyhow::Result<String> {
+        let terms = self.dir.join("terms.toml");
+        fs::write(&terms, "price = 5\n")?;
+        self.samovar(&["publish", kind, &text(file), "--terms", &text(&terms), "--json"])
+            .and_then(|answer| Ok(serde_json::from_str::<Value>(&answer)?))
+            .and_then(|answer| answer["object"].as_str().map(str::to_owned).context("publish --json names no object"))
+    }
+
+    fn status(&self, node: usize, field: &str) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.nodes[node].id()))?;
+        let line = status.lines().find(|line| line.starts_with(field)).context("no such field of /proc/PID/status")?;
+        Ok(line.split_whitespace().nth(1).context("a field without a value")?.parse()?)
+    }
+
+    fn resident_kib(&self, node: usize) -> anyhow::Result<u64> {
+        self.status(node, "VmRSS")
+    }
+
+    /// Begins a new peak for every node.
+    fn forget_peaks(&self) {
+        for node in &self.nodes {
+            // Without this right the peak since the start is reported, which is no smaller.
+            let _ = fs::write(format!("/proc/{}/clear_refs", node.id()), "5");
+        }
+    }
+
+    fn peak_kib(&self) -> anyhow::Result<u64> {
+        let peaks: Vec<u64> = (0..self.nodes.len()).map(|node| self.status(node, "VmHWM")).collect::<Result<_, _>>()?;
+        Ok(peaks.into_iter().max().unwrap_or_default())
+    }
+
+    /// What a node's ledger takes on disk, as allocated.
+    fn disk_bytes(&self, node: usize) -> anyhow::Result<u64> {
+        fn sum(dir: &Path) -> std::io::Result<u64> {
+            let mut bytes = 0;
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let kind = entry.file_type()?;
+                bytes += if kind.is_dir() { sum(&entry.path())? } else { entry.metadata()?.len() };
+            }
+            Ok(bytes)
+        }
+        Ok(sum(&self.dir.join(format!("node-{node}/ledger")))?)
+    }
+}
+
+impl Drop for LocalNetwork {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            // Ours, by their pids; one that has ended already is no trouble.
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
 }

@@ -105,7 +105,10 @@ impl Compiler {
             println!("installing rustc-web and rust-web-src");
             let install = Command::new("apt-get").args(["install", "--yes", "rustc-web", "rust-web-src"]).status();
             let installed = install.is_ok_and(|status| status.success());
-            ensure!(installed, "cannot install rustc-web and rust-web-src; `rustup target add {TARGET}` would do as well");
+            ensure!(
+                installed,
+                "cannot install rustc-web and rust-web-src; `rustup target add {TARGET}` would do as well"
+            );
         }
         Ok(Self::Debian { linker: linker(work)? })
     }
