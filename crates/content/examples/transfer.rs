@@ -4,8 +4,7 @@
 //! cargo run --release -p content --example transfer -- [MIB] [FOLDER]
 //! ```
 //!
-//! Both nodes run in processes of their own, as in real life. Prints one JSON object: rates in MiB/s, memory in MiB,
-//! CPU seconds of the fetching and of the serving process.
+//! Both nodes run in processes of their own, as in real life. Prints one JSON object with rows for `cargo xtask bench`.
 
 use std::{
     error::Error,
@@ -59,19 +58,22 @@ fn measure(mebibytes: u64, folder: Option<PathBuf>) -> Result<()> {
 
     let rate = |value: &serde_json::Value| mebibytes as f64 / value["seconds"].as_f64().unwrap_or(f64::NAN);
     let (transfer, plain) = (rate(&fetched), rate(&copied));
-    println!(
-        "{}",
-        serde_json::json!({
-            "mebibytes": mebibytes,
-            "import_mib_s": rate(&imported).round(),
-            "transfer_mib_s": transfer.round(),
-            "tcp_copy_fsync_mib_s": plain.round(),
-            "ratio": (transfer / plain * 1000.0).round() / 1000.0,
-            "fetcher": { "memory_mib": fetched["memory_mib"], "cpu_s": fetched["cpu_s"] },
-            "server": { "memory_mib": served["memory_mib"], "cpu_s": served["cpu_s"] },
-            "load": load(),
-        })
-    );
+    let row = |what: String, value: f64, unit: &str| serde_json::json!({ "what": what, "value": value, "unit": unit });
+    let mut rows = vec![
+        row(format!("node to node, {mebibytes} MiB, synced to disk"), transfer.round(), "MiB/s"),
+        row("import of the same file, synced to disk".into(), rate(&imported).round(), "MiB/s"),
+    ];
+    rows[0]["peer"] = format!("TCP copy + fsync, {plain:.0} MiB/s").into();
+    rows[0]["ratio"] = ((transfer / plain * 100.0).round() / 100.0).into();
+    rows[0]["goal"] = ">= 0.5".into();
+    for (who, process) in [("fetching", &fetched), ("serving", &served)] {
+        let number = |key: &str| process[key].as_f64().unwrap_or(f64::NAN);
+        let mut memory = row(format!("peak memory of the {who} node"), number("memory_mib"), "MiB");
+        memory["goal"] = "< 256".into();
+        rows.push(memory);
+        rows.push(row(format!("processor time of the {who} node"), number("cpu_s"), "s"));
+    }
+    println!("{}", serde_json::json!({ "rows": rows }));
     Ok(())
 }
 
@@ -202,9 +204,4 @@ fn cpu_seconds() -> f64 {
     let ticks = |index: usize| after_name.split_whitespace().nth(index).and_then(|text| text.parse::<f64>().ok());
     let ticks_per_second = 100.0; // fixed for /proc on Linux
     (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / ticks_per_second
-}
-
-fn load() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
 }

@@ -8,13 +8,13 @@
 //! ```
 //!
 //! A block is first written under `staged`, then the file system is synced once for the whole batch, then every file is
-//! renamed into place. So a file under `blocks` is never torn, whenever the machine loses power, and a root record
-//! never claims more than is there. Bytes are hashed again whenever they are read.
+//! renamed into place, the root record last. So a file under `blocks` is never torn, whenever the machine loses power,
+//! and a root record never claims more than is there. Bytes are hashed again whenever they are read.
 
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -90,6 +90,13 @@ struct Inner {
 struct Staged {
     files: HashMap<Digest, StagedFile>,
     bytes: u64,
+}
+
+/// Whether a commit also syncs the folders, or leaves that to the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Synced,
+    SyncedLater,
 }
 
 #[derive(Clone)]
@@ -170,8 +177,7 @@ impl Store {
         for block in blocks {
             self.stage(block)?;
         }
-        let moved = self.flush()?;
-        self.sync_names(&moved)
+        self.commit(None, Names::Synced)
     }
 
     /// Stores one block durably.
@@ -215,34 +221,21 @@ impl Store {
     }
 
     /// Syncs everything staged so far, once, and moves it into place. The names themselves become durable with the next
-    /// [`Store::keep`]. Returns what was moved.
+    /// [`Store::keep`].
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn flush(&self) -> Result<Vec<Digest>, StoreError> {
-        let _one_at_a_time = self.0.flushing.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch: Vec<(Digest, StagedFile)> =
-            self.staged().files.iter().map(|(digest, file)| (*digest, file.clone())).collect();
-        self.sync_contents(&batch)?;
-        for (digest, file) in &batch {
-            self.move_into_place(digest, file)?;
-        }
-        Ok(batch.into_iter().map(|(digest, _)| digest).collect())
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.commit(None, Names::SyncedLater)
     }
 
-    /// Records, after everything else is durable, that all `bytes` of the file under `root` are here.
+    /// Records, after everything else, that all `bytes` of the file under `root` are here.
     /// Call it only when they are: `unixfs::complete` and `Peer::fetch_all` find that out.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn keep(&self, root: &ContentId, bytes: u64) -> Result<(), StoreError> {
-        let moved = self.flush()?;
-        if moved.len() <= SINGLE_SYNCS_MAX {
-            self.sync_names(&moved)?
-        } else {
-            self.sync_file_system()?
-        }
-        self.write_root(root, bytes, "kept")
+        self.commit(Some((root, RootRecord { bytes, doubtful: false })), Names::Synced)
     }
 
     /// The size of the file under `root` if every block of it is known to be here.
@@ -333,32 +326,46 @@ impl Store {
             .map_err(|used_bytes| StoreError::Full { used_bytes, bytes_max })
     }
 
-    fn sync_contents(&self, batch: &[(Digest, StagedFile)]) -> Result<(), StoreError> {
-        if batch.len() > SINGLE_SYNCS_MAX {
+    /// Makes everything staged durable: contents are synced before they get their names, the root record gets its name
+    /// last, and then the names are synced. (Journaling file systems keep the order of renames.)
+    fn commit(&self, root: Option<(&ContentId, RootRecord)>, names: Names) -> Result<(), StoreError> {
+        let _one_at_a_time = self.0.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch: Vec<(Digest, StagedFile)> =
+            self.staged().files.iter().map(|(digest, file)| (*digest, file.clone())).collect();
+        let record = root.map(|(root, record)| self.write_record(root, &record)).transpose()?;
+
+        let mut contents: Vec<PathBuf> = batch.iter().map(|(_, file)| self.staged_path(file.name)).collect();
+        contents.extend(record.iter().map(|(from, _)| from.clone()));
+        self.sync_all(&contents)?;
+        for (digest, file) in &batch {
+            self.move_into_place(digest, file)?;
+        }
+        if let Some((from, to)) = &record {
+            fs::rename(from, to).map_err(|cause| io_error("move into place", to, cause))?;
+        }
+        if names == Names::SyncedLater {
+            return Ok(());
+        }
+        let changed = batch.iter().map(|(digest, _)| self.block_path(digest)).chain(record.map(|(_, to)| to));
+        let mut folders: Vec<PathBuf> = changed.filter_map(|path| path.parent().map(Path::to_path_buf)).collect();
+        if !batch.is_empty() {
+            folders.push(self.0.dir.join("blocks")); // it may have new folders
+        }
+        self.sync_all(&folders)
+    }
+
+    /// Syncs a few files or folders one by one, and many by syncing the whole file system once.
+    fn sync_all(&self, paths: &[PathBuf]) -> Result<(), StoreError> {
+        if paths.len() > SINGLE_SYNCS_MAX {
             return self.sync_file_system();
         }
-        for (_, file) in batch {
-            sync(&self.staged_path(file.name))?;
-        }
-        Ok(())
+        paths.iter().try_for_each(|path| sync(path))
     }
 
     fn sync_file_system(&self) -> Result<(), StoreError> {
         let dir = &self.0.dir;
         let folder = File::open(dir).map_err(|cause| io_error("open", dir, cause))?;
         rustix::fs::syncfs(&folder).map_err(|cause| io_error("sync", dir, cause.into()))
-    }
-
-    fn sync_names(&self, moved: &[Digest]) -> Result<(), StoreError> {
-        if moved.len() > SINGLE_SYNCS_MAX {
-            return self.sync_file_system();
-        }
-        for digest in moved {
-            if let Some(folder) = self.block_path(digest).parent() {
-                sync(folder)?;
-            }
-        }
-        if moved.is_empty() { Ok(()) } else { sync(&self.0.dir.join("blocks")) }
     }
 
     fn move_into_place(&self, digest: &Digest, file: &StagedFile) -> Result<(), StoreError> {
@@ -395,24 +402,17 @@ impl Store {
     fn doubt_roots(&self) -> Result<(), StoreError> {
         for (root, bytes) in self.roots()? {
             if self.kept(&root)?.is_some() {
-                self.write_root(&root, bytes, "doubtful")?;
+                self.commit(Some((&root, RootRecord { bytes, doubtful: true })), Names::Synced)?;
             }
         }
         Ok(())
     }
 
-    fn write_root(&self, root: &ContentId, bytes: u64, state: &str) -> Result<(), StoreError> {
-        let name = self.0.next_name.fetch_add(1, Ordering::Relaxed);
-        let from = self.staged_path(name);
-        let to = self.root_path(root);
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&from)?;
-            writeln!(file, "{bytes} {state}")?;
-            file.sync_all()?;
-            fs::rename(&from, &to)
-        };
-        write().map_err(|cause| io_error("write the root record", &to, cause))?;
-        sync(&self.0.dir.join("roots"))
+    /// Writes a root record under a name for staged files; returns it and where it belongs.
+    fn write_record(&self, root: &ContentId, record: &RootRecord) -> Result<(PathBuf, PathBuf), StoreError> {
+        let path = self.staged_path(self.0.next_name.fetch_add(1, Ordering::Relaxed));
+        fs::write(&path, record.to_text()).map_err(|cause| io_error("write the root record", &path, cause))?;
+        Ok((path, self.root_path(root)))
     }
 
     fn read_root(&self, root: &ContentId) -> Result<Option<RootRecord>, StoreError> {
@@ -449,6 +449,10 @@ struct RootRecord {
 }
 
 impl RootRecord {
+    fn to_text(&self) -> String {
+        format!("{} {}\n", self.bytes, if self.doubtful { "doubtful" } else { "kept" })
+    }
+
     /// A record that does not parse is no record: the file is looked at again and the record rewritten.
     fn parse(text: &[u8]) -> Option<Self> {
         let (bytes, state) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;

@@ -59,7 +59,8 @@ fn a_staged_block_can_be_read_before_it_is_durable() {
     let block = block("staged");
     assert_eq!(store.stage(&block).unwrap(), 6);
     assert_eq!(store.get(block.cid()).unwrap(), Some(block.clone()));
-    assert_eq!(store.flush().unwrap(), [block.cid().hash()]);
+    store.flush().unwrap();
+    assert_eq!(store.iter().unwrap().count(), 1);
     assert_eq!(store.get(block.cid()).unwrap(), Some(block.clone()));
     assert_eq!(store.stage(&block).unwrap(), 0, "it is here already");
 }
