@@ -126,14 +126,16 @@ fn point_at(path: &Path, text: &str, cause: &toml::de::Error) -> FileError {
 
 /// Writes a file so that it is either wholly there or not at all, also after a power cut.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    use std::io::Write as _;
+    use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let written = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        // Readable like any other file; what is secret is in key files and in result folders.
+        let permissions = std::fs::Permissions::from_mode(0o666);
+        let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|failed| failed.error)?;

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use content::{Store, unixfs};
@@ -32,6 +33,10 @@ use crate::{
 
 /// A verdict of a custodian must hold this much longer.
 const VERDICT_MARGIN_MS: u64 = 2_000;
+
+/// How long to wait for a network that has just been started.
+const VERDICTS_WAIT: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Shares needed, and shares dealt.
 const THRESHOLD: u8 = 2;
@@ -99,9 +104,8 @@ impl Client {
             }
         }
         let (_guard, store) = self.scratch_store()?;
-        let holders = self.choose_custodians().await?;
         watch.see(Progress::Step("sealing"));
-        let prepared = prepare(&store, publication).await?;
+        let (holders, prepared) = tokio::try_join!(self.choose_custodians(watch), prepare(&store, publication))?;
         let manifest = key.sign(&self.network.id, prepared.manifest(key, publication));
         watch.see(Progress::Step("storing ciphertext"));
         let storage = self.store_content(&store, &prepared).await?;
@@ -134,8 +138,9 @@ impl Client {
         })
     }
 
-    /// Nodes that can be given a share each: registered, with a fresh verdict whose votes were checked here.
-    async fn choose_custodians(&self) -> Result<Vec<NodeView>, ClientError> {
+    /// Nodes that can be given a share each: registered, with a fresh verdict whose votes were checked here. A network
+    /// that has just been started is waited for.
+    async fn choose_custodians(&self, watch: &dyn Watch) -> Result<Vec<NodeView>, ClientError> {
         let genesis = self.genesis().await?;
         if genesis.custody == CustodyMode::Strict {
             // Spreading shares over operators, vendors and regions needs networks larger than this version can make.
@@ -144,11 +149,22 @@ impl Client {
                 hint: "publish on a development network".to_owned(),
             });
         }
-        let (_, mut nodes) = self.nodes().await?;
-        nodes.retain(|node| node.is_fresh(VERDICT_MARGIN_MS));
-        if nodes.len() < HOLDERS {
-            return Err(ClientError::TooFewCustodians { found: nodes.len(), needed: HOLDERS });
-        }
+        let end = tokio::time::Instant::now() + VERDICTS_WAIT;
+        let mut told = false;
+        let mut nodes = loop {
+            let (_, mut nodes) = self.nodes().await?;
+            nodes.retain(|node| node.is_fresh(VERDICT_MARGIN_MS));
+            if nodes.len() >= HOLDERS {
+                break nodes;
+            }
+            if tokio::time::Instant::now() > end {
+                return Err(ClientError::TooFewCustodians { found: nodes.len(), needed: HOLDERS });
+            }
+            if !std::mem::replace(&mut told, true) {
+                watch.see(Progress::Step("waiting until enough nodes have a verdict"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|cause| ClientError::machine("get random numbers")(cause.to_string().into()))?;

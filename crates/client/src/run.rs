@@ -220,18 +220,19 @@ impl Client {
     /// Tells how far a task is, as one node sees it, until it ends. Nothing rests on it.
     async fn narrate(&self, id: &TaskId, watch: &dyn Watch) {
         let path = format!("/v1/tasks/{id}/events");
-        let mut last = Phase::Paid;
+        // Told already, for they were proven.
+        let mut told = vec![Phase::Checked, Phase::Paid];
         for node in self.nodes.order() {
             let Ok(mut response) = self.nodes.download(&node, &path, "text/event-stream").await else { continue };
             let mut text = Vec::new();
             while let Ok(Some(piece)) = response.chunk().await {
                 text.extend_from_slice(&piece);
                 while let Some(event) = next_event(&mut text) {
-                    if event.phase > last {
-                        last = event.phase;
+                    if !told.contains(&event.phase) {
+                        told.push(event.phase);
                         watch.see(Progress::Phase { phase: event.phase, detail: event.detail });
                     }
-                    if last >= Phase::Finalized {
+                    if event.phase >= Phase::Finalized {
                         return;
                     }
                 }

@@ -23,10 +23,8 @@ impl World {
     }
 
     fn client(&self, apis: &[&str]) -> Client {
-        let nodes: String = apis
-            .iter()
-            .map(|api| format!("[[nodes]]\nid = \"{}\"\napi = \"{api}\"\n", AccountId([1; 32])))
-            .collect();
+        let nodes: String =
+            apis.iter().map(|api| format!("[[nodes]]\nid = \"{}\"\napi = \"{api}\"\n", AccountId([1; 32]))).collect();
         let text = format!("id = \"{NETWORK}\"\nkey = \"{}\"\n{nodes}", self.chain.network().key);
         let file = NetworkFile::parse("network.toml".as_ref(), &text).unwrap();
         Client::new(file, None, StateDir::new(self.state.path())).unwrap()

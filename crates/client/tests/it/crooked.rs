@@ -1,8 +1,17 @@
 //! A node that answers whatever it is told to: the adversary of these tests.
 
-use std::{collections::HashMap, sync::{Arc, Mutex}};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
-use axum::{Router, body::Body, extract::State, http::{Request, StatusCode}, response::{IntoResponse, Response}};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{Request, StatusCode},
+    response::{IntoResponse, Response},
+};
 
 /// What it answers, by path.
 #[derive(Clone, Default)]

@@ -55,6 +55,22 @@ pub(crate) fn spin() -> Vec<u8> {
     module(r#"(func (export "_start") (loop $again (br $again)))"#)
 }
 
+/// Works for some seconds of this machine's time, then writes `hello` and ends.
+pub(crate) fn busy(seconds: u32) -> Vec<u8> {
+    module(&format!(
+        r#"(data (i32.const 64) "hello\n")
+           (func (export "_start") (local $left i64)
+               (local.set $left (i64.const {rounds}))
+               (loop $again
+                   (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+                   (i64.store (i32.const 128) (i64.mul (i64.load (i32.const 128)) (local.get $left)))
+                   (br_if $again (i64.ne (local.get $left) (i64.const 0))))
+               (call $write (i32.const 1) (i32.const 64) (i32.const 6)))"#,
+        // About one store, load and multiplication a few nanoseconds; how long it is exactly does not matter.
+        rounds = u64::from(seconds) * 300_000_000
+    ))
+}
+
 /// Does what WebAssembly forbids.
 pub(crate) fn crash() -> Vec<u8> {
     module(r#"(func (export "_start") unreachable)"#)

@@ -2,6 +2,8 @@
 
 mod harness;
 
+mod attack_node;
 mod guests;
+mod story;
 mod transcripts;
 mod trying;

@@ -2,8 +2,5 @@
 
 #[test]
 fn transcripts() {
-    trycmd::TestCases::new()
-        .env("NO_COLOR", "1")
-        .env("SAMOVAR_STATE", "state")
-        .case("tests/cmd/*.trycmd");
+    trycmd::TestCases::new().env("NO_COLOR", "1").env("SAMOVAR_STATE", "state").case("tests/cmd/*.trycmd");
 }
