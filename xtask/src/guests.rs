@@ -23,7 +23,7 @@ const RUST: &[(&str, bool)] = &[("examples/logistic-regression", true)];
 const TEXT: &str = "guests";
 
 /// Rebuilds all of them in place.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
     let work = root.join("target/guests");
     fs::create_dir_all(&work)?;
