@@ -45,7 +45,8 @@ pub(crate) struct Custody {
 
 struct State {
     custodian: Custodian,
-    journal: Journal,
+    /// `None` once it could not be written: the machine is then ahead of its disk, and nothing of it may go out.
+    journal: Option<Journal>,
 }
 
 /// Why this node's custody does not start.
@@ -85,6 +86,9 @@ pub(crate) enum Failed {
     /// Its disk.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Its disk, earlier: only a restart makes memory and disk agree again.
+    #[error("custody stands still since its journal could not be written; restart the node")]
+    JournalLost,
     /// Its ledger.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -121,7 +125,7 @@ impl Custody {
         getrandom::fill(&mut entropy).map_err(CustodyError::Randomness)?;
         let (journal, stored) = Journal::open(&layout.custody())?;
         let custodian = Custodian::restore(config, identity, entropy, stored)?;
-        let state = Arc::new(Mutex::new(State { custodian, journal }));
+        let state = Arc::new(Mutex::new(State { custodian, journal: Some(journal) }));
         Ok(Self { state, chain, index, account, reappraiser, metrics })
     }
 
@@ -358,6 +362,7 @@ fn log_unappraised(node: &NodeId, evidence: &ContentId, cause: &(dyn std::error:
 impl State {
     /// Everything up to the first action that goes out is on disk when this returns.
     fn handle(&mut self, message: Message) -> Handled {
+        let journal = self.journal.as_mut().ok_or(Failed::JournalLost)?;
         let actions = match self.custodian.handle(unix_ms(), message) {
             Ok(actions) => actions,
             Err(refusal) => return Ok(Err(refusal)),
@@ -370,7 +375,10 @@ impl State {
                 other => outgoing.push(other),
             }
         }
-        self.journal.append(changes)?;
+        if let Err(cause) = journal.append(changes) {
+            self.journal = None;
+            return Err(cause.into());
+        }
         Ok(Ok(outgoing))
     }
 }
