@@ -4,6 +4,7 @@
 //! carries them out one by one: a [`Action::Persist`] is on disk before the next action begins. So every share that leaves
 //! has its signed release record on this disk first, and a process that is killed at any point loses nothing but what it
 //! had not yet said.
+//! Whoever cannot write must throw the custodian away and restore it from what was written: its memory is ahead then.
 //!
 //! The decision rests on finalized records ([`ReleaseFacts`]) and on evidence that this custodian appraised itself; the
 //! executor's word counts for nothing but its signature. `rules` has one function for each rule.
