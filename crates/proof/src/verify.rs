@@ -1,7 +1,10 @@
 //! The verification, link by link.
 
-use finality::Head;
-use model::{Bytes96, Canonical, Digest, Genesis, NetworkId, Outcome, Payment, Receipt, ResultSeal, Task, TaskId};
+use finality::{FinalityError, Head};
+use model::{
+    Bytes96, Canonical, Digest, Genesis, NetworkId, Outcome, Payment, Receipt, ResultSeal, Task, TaskId,
+    api::ProvenRecords,
+};
 
 use crate::{Checklist, Link, Proof, ProofError, checklist, facts::Facts, node, objects, run};
 
@@ -80,6 +83,7 @@ pub fn verify_with(bundle: &[u8], network: &Network, extras: &Extras<'_>) -> Res
     if found > Proof::RECORDS_MAX {
         return Err(ProofError::Records { what: "records", expected: Proof::RECORDS_MAX, found });
     }
+    check_log(&proof.proven)?;
     let committee = finality::Network { id: network.id, key: network.key };
     let (head, records) = committee.check_proven(&proof.proven)?;
     let checkpoint = check_checkpoint(&head, network.checkpoint.as_ref(), extras.consistency)?;
@@ -110,6 +114,15 @@ fn check_genesis(proof: &Proof, network: &Network) -> Result<Genesis, ProofError
         return Err(ProofError::Simulated);
     }
     Ok(genesis)
+}
+
+/// The records against the header beside them, whoever certified it. The certificate is checked next and costs a hundred
+/// times as much, so whatever was changed in a record is refused cheaply.
+fn check_log(proven: &ProvenRecords) -> Result<(), ProofError> {
+    let header = finality::Header::from_bytes(&proven.head.header.0).map_err(FinalityError::Header)?;
+    let leaves: Vec<_> = proven.records.iter().map(|entry| (entry.index, Digest::of(&entry.record.0))).collect();
+    let in_log = model::log::check_many(&header.log_root, header.log_size, &leaves, &proven.digests);
+    if in_log { Ok(()) } else { Err(FinalityError::Log.into()) }
 }
 
 /// The head must not contradict the checkpoint: heights, times and sizes rise together, and where a consistency proof is
