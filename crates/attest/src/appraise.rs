@@ -287,7 +287,7 @@ pub fn appraise_endorsed(
     expectation: &Expectation<'_>,
     endorsement: &Endorsement,
 ) -> Result<Appraised, AppraiseError> {
-    if !endorsement.covers(&evidence.tpm.endorsement_chain, expectation.now_ms) {
+    if !endorsement.covers(&evidence.tpm.endorsement_chain, expectation.anchors, expectation.now_ms) {
         return appraise(evidence, log, expectation);
     }
     check_request(evidence, expectation)?;

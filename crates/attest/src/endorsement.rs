@@ -44,7 +44,7 @@ pub enum EndorsementError {
 /// Checking costs about as much as the rest of an appraisal, and its outcome holds until the certificates end: keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endorsement {
-    chain: Digest,
+    checked: Digest,
     fingerprint: Digest,
     simulated: bool,
     valid_until_ms: u64,
@@ -74,7 +74,7 @@ impl Endorsement {
             return Err(EndorsementError::OtherUse);
         }
         Ok(Self {
-            chain: chain_digest(chain),
+            checked: digest_of(chain, anchors),
             fingerprint: Digest::of(&leaf.0),
             simulated,
             valid_until_ms: chain
@@ -94,14 +94,16 @@ impl Endorsement {
         self.simulated
     }
 
-    /// Whether this is the outcome for `chain` and still holds at `now_ms`.
-    pub fn covers(&self, chain: &[Blob], now_ms: u64) -> bool {
-        now_ms <= self.valid_until_ms && chain_digest(chain) == self.chain
+    /// Whether this is the outcome for `chain` under `anchors` and still holds at `now_ms`.
+    pub fn covers(&self, chain: &[Blob], anchors: &TrustAnchors, now_ms: u64) -> bool {
+        now_ms <= self.valid_until_ms && digest_of(chain, anchors) == self.checked
     }
 }
 
-fn chain_digest(chain: &[Blob]) -> Digest {
-    Digest::of_parts(&chain.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+fn digest_of(chain: &[Blob], anchors: &TrustAnchors) -> Digest {
+    let lists = [chain, &anchors.hardware, &anchors.simulated];
+    let digests = lists.map(|list| Digest::of_parts(&list.iter().map(AsRef::as_ref).collect::<Vec<_>>()).0);
+    Digest::of_parts(&[&digests[0], &digests[1], &digests[2]])
 }
 
 fn vouched(leaf: &Blob, intermediates: &[Blob], roots: &[Blob], now_ms: u64) -> Result<(), EndorsementError> {

@@ -191,7 +191,10 @@ impl Known {
     /// Appraises, checking the endorsement only if it is not remembered.
     fn appraise(&mut self, presented: &Presentation, expectation: &Expectation<'_>) -> Result<Appraised, NoVote> {
         let chain = &presented.evidence.tpm.endorsement_chain;
-        let remembered = self.endorsement.take().filter(|endorsement| endorsement.covers(chain, expectation.now_ms));
+        let remembered = self
+            .endorsement
+            .take()
+            .filter(|endorsement| endorsement.covers(chain, expectation.anchors, expectation.now_ms));
         let endorsement = match remembered {
             Some(endorsement) => endorsement,
             None => Endorsement::check(chain, expectation.anchors, expectation.now_ms)?,

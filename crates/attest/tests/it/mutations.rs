@@ -10,10 +10,10 @@ use model::{Blob, Canonical, EventLog, Evidence};
 use crate::fixture::{Node, binary, expectation, fixture, now_ms};
 
 /// A small deterministic generator (xorshift64*), so that a failure can be repeated.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+    pub(crate) fn roll(&mut self, below: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -21,7 +21,7 @@ impl Dice {
     }
 
     /// Flips, cuts, repeats or overwrites a little.
-    fn damage(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn damage(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..=self.roll(3) {
             let at = self.roll(bytes.len());

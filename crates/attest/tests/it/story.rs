@@ -36,7 +36,7 @@ fn a_remembered_endorsement_gives_the_same_outcome() {
     let endorsement = Endorsement::check(&evidence.tpm.endorsement_chain, anchors, now_ms()).unwrap();
     let again = appraise_endorsed(&evidence, &node.log, &expectation(0), &endorsement).unwrap();
     assert_eq!(again, judge(&node, &evidence).unwrap());
-    assert!(!endorsement.covers(&evidence.tpm.endorsement_chain[..1], now_ms()));
+    assert!(!endorsement.covers(&evidence.tpm.endorsement_chain[..1], anchors, now_ms()));
     // Another node's remembered endorsement is not taken for this one's: the chain is checked anew.
     let other = Node::start(1).attester;
     let endorsement = Endorsement::check(other.endorsement_chain(), anchors, now_ms()).unwrap();

@@ -1,6 +1,7 @@
 //! What must be refused.
 
 mod attestation_key;
+mod bus;
 mod credential;
 mod endorsement;
 mod event_log;
