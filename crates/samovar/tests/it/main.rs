@@ -1,4 +1,5 @@
 //! The binary as its users meet it: transcripts, and the whole story on four real processes.
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests: what fails shall stop, and names say what is shown")]
 
 mod harness;
 
