@@ -120,28 +120,41 @@ fn check_registration(genesis: &Genesis, facts: &Facts) -> Result<(), ProofError
     same(approved, LINK, "operator, region or endorsement", "what the committee has approved")
 }
 
+/// The evidence that the verdict names, and the event log that the evidence names, if it is here.
+pub(crate) struct Named {
+    evidence: Evidence,
+    log: Option<EventLog>,
+}
+
+/// Reads evidence and event log and checks that they are the blocks that are named. Cheap, so it comes early.
+pub(crate) fn named_evidence(proof: &Proof, extras: &Extras<'_>, facts: &Facts) -> Result<Named, ProofError> {
+    const LINK: Link = Link::Evidence;
+    let unreadable = |cause| ProofError::Encoding { link: LINK, cause };
+    let is_named = is_block(&facts.verdict.get().evidence, &proof.evidence.0);
+    same(is_named, LINK, "the evidence", "the block that the verdict names")?;
+    let evidence = Evidence::from_bytes(&proof.evidence.0, Evidence::BYTES_MAX).map_err(unreadable)?;
+    let in_proof = proof.event_log.as_ref().map(|log| log.0.as_slice());
+    let beside = || extras.blocks.iter().map(Vec::as_slice).find(|block| is_block(&evidence.tpm.log, block));
+    let Some(log) = in_proof.or_else(beside) else { return Ok(Named { evidence, log: None }) };
+    same(is_block(&evidence.tpm.log, log), LINK, "the event log", "the block that the evidence names")?;
+    let log = EventLog::from_bytes(log, Evidence::BYTES_MAX).map_err(unreadable)?;
+    Ok(Named { evidence, log: Some(log) })
+}
+
 /// Appraises the evidence behind the verdict again, as of the block it names. Answers whether that could be done: without
 /// the event log, the votes alone stand for it.
 pub(crate) fn check_evidence(
     genesis: &Genesis,
     network: &NetworkId,
-    proof: &Proof,
-    extras: &Extras<'_>,
+    named: &Named,
     facts: &Facts,
 ) -> Result<bool, ProofError> {
     const LINK: Link = Link::Evidence;
-    let unreadable = |cause| ProofError::Encoding { link: LINK, cause };
-    let verdict = facts.verdict.get();
-    let evidence = Evidence::from_bytes(&proof.evidence.0, Evidence::BYTES_MAX).map_err(unreadable)?;
-    same(evidence.block_id() == verdict.evidence, LINK, "the evidence", "the block that the verdict names")?;
+    let (evidence, verdict) = (&named.evidence, facts.verdict.get());
     same(evidence.registration == *facts.registration.get(), LINK, "the evidence", "for the registered keys")?;
     same(evidence.window == verdict.window, LINK, "the evidence's window", "the verdict's")?;
-    let in_proof = proof.event_log.as_ref().map(|log| log.0.as_slice());
-    let beside = || extras.blocks.iter().map(Vec::as_slice).find(|block| is_block(&evidence.tpm.log, block));
-    let Some(log) = in_proof.or_else(beside) else { return Ok(false) };
-    same(is_block(&evidence.tpm.log, log), LINK, "the event log", "the block that the evidence names")?;
-    let log = EventLog::from_bytes(log, Evidence::BYTES_MAX).map_err(unreadable)?;
-    let result = appraise_again(genesis, network, &evidence, &log)?;
+    let Some(log) = &named.log else { return Ok(false) };
+    let result = appraise_again(genesis, network, evidence, log)?;
     same(result == verdict.result, LINK, "what appraisal finds", "what the verdict says")?;
     Ok(true)
 }

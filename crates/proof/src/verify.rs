@@ -89,10 +89,11 @@ pub fn verify_with(bundle: &[u8], network: &Network, extras: &Extras<'_>) -> Res
     let checkpoint = check_checkpoint(&head, network.checkpoint.as_ref(), extras.consistency)?;
 
     let facts = Facts::sort(records)?;
+    let evidence = node::named_evidence(&proof, extras, &facts)?;
     objects::check(&genesis, &network.id, &facts)?;
     node::check_draw(&genesis, &committee, &facts)?;
     node::check_verdict(&genesis, &network.id, &facts)?;
-    let evidence_judged = node::check_evidence(&genesis, &network.id, &proof, extras, &facts)?;
+    let evidence_judged = node::check_evidence(&genesis, &network.id, &evidence, &facts)?;
     run::check_receipt(&network.id, &facts)?;
     run::check_releases(&network.id, &facts)?;
     run::check_result(&genesis, &network.id, &facts)?;

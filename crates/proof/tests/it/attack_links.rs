@@ -3,7 +3,7 @@
 use model::*;
 use proof::{Link, Proof, ProofError, verify, verify_with};
 
-use crate::story::*;
+use crate::{fixture::Fixture, story::*};
 
 fn broken(story: &Story) -> ProofError {
     verify(&story.bytes(), &story.file()).unwrap_err()
@@ -138,8 +138,10 @@ fn the_draw_is_computed_again() {
 #[test]
 fn an_executor_that_was_not_drawn_does_not_pass() {
     breaks(Link::Draw, |story| {
-        let other = (0..4).map(|index| node_key(index).id()).find(|id| *id != story.executor()).unwrap();
-        story.change_assignment(|assignment| assignment.executor = other);
+        // Another attested node, with its own verdict and its own evidence.
+        let other = (0..4).find(|index| node_key(*index).id() != story.executor()).unwrap();
+        story.evidence = Fixture::load().nodes[usize::from(other)].evidence.0.clone();
+        story.change_assignment(|assignment| assignment.executor = node_key(other).id());
     });
 }
 
