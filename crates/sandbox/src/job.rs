@@ -116,9 +116,9 @@ impl Input {
 }
 
 impl Limits {
-    /// Fuel of a metered run for each millisecond it may take: less than a machine executes in that time, so that a
-    /// deterministic end comes before the wall clock's.
-    pub const FUEL_PER_MS: u64 = 4_000_000;
+    /// Fuel of a metered run for each millisecond it may take: less than an idle machine executes in that time, so
+    /// that the deterministic end comes before the wall clock's. Whoever runs metered declares the time accordingly.
+    pub const FUEL_PER_MS: u64 = 1_000_000;
 
     pub(crate) fn fuel(&self) -> u64 {
         self.run_ms.saturating_mul(Self::FUEL_PER_MS)

@@ -21,8 +21,8 @@ fn perform(act: &str) {
         "start-process" => drop(std::process::Command::new("/bin/true").spawn()),
         "start-thread" => drop(std::thread::Builder::new().spawn(|| ())),
         "map-executable" => map_executable(),
-        "signal-parent" => {
-            drop(rustix::process::kill_process(rustix::process::Pid::INIT, rustix::process::Signal::CONT))
+        "signal-init" => {
+            let _ = rustix::process::kill_process(rustix::process::Pid::INIT, rustix::process::Signal::CONT);
         }
         "abort" => std::process::abort(),
         "panic" => panic!("as asked"),

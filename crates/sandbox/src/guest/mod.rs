@@ -147,3 +147,59 @@ fn resource_table() -> ResourceTable {
     table.set_max_capacity(RESOURCES_MAX);
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::engine;
+    use crate::job::Limits;
+    use crate::wire::Kind;
+
+    struct NoInputs;
+
+    impl ChunkSource for NoInputs {
+        fn fetch(&mut self, _: usize, _: u64, _: &mut [u8]) -> Result<(), ChunkFailed> {
+            Err(ChunkFailed)
+        }
+    }
+
+    /// Runs in this very process, so that no wall clock ends the guest before its fuel does.
+    fn run(metering: Metering, text: &str) -> Ended {
+        let engine = engine(metering).expect("the settings fit together");
+        let module = wat::parse_str(text).expect("the test's module is well-formed");
+        let module = Module::from_binary(&engine, &module).expect("it uses nothing that is left out");
+        let program = Program::from_module(&engine, &module).expect("it imports what there is");
+        let limits = Limits { run_ms: 1, memory_bytes: 1 << 20, output_bytes: 1 << 20 };
+        let task = Assignment { kind: Kind::Module, metering, args: vec![], inputs: vec![], limits, seed: [0; 32] };
+        program.run(&engine, &task, Host::new(&task, Box::new(NoInputs))).expect("no input is asked for")
+    }
+
+    const RANDOM: &str = r#"(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 2)"#;
+
+    #[test]
+    fn a_metered_guest_ends_by_fuel_and_always_at_the_same_point() {
+        // Counts its turns into the random bytes' place, and prints nothing: the last count is what is compared.
+        let text = format!(
+            "(module {RANDOM} (data (i32.const 8) \"\\00\\00\\00\\00\\01\\00\\00\\00\")
+                (func (export \"_start\") (loop $again
+                    (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))
+                    (br $again))))"
+        );
+        for metering in [Metering::Fuel, Metering::FuelNan] {
+            let (one, other) = (run(metering, &text), run(metering, &text));
+            assert_eq!(one.how, Ending::Limit(Limit::Fuel));
+            assert_eq!(one.host.stdout.len(), other.host.stdout.len());
+        }
+    }
+
+    #[test]
+    fn work_of_the_host_counts_as_fuel() {
+        let text = format!(
+            "(module {RANDOM} (func (export \"_start\")
+                (loop $again (drop (call $random (i32.const 0) (i32.const 131072))) (br $again))))"
+        );
+        assert_eq!(run(Metering::Fuel, &text).how, Ending::Limit(Limit::Fuel));
+    }
+}

@@ -18,7 +18,7 @@ fn a_worker_that_tries_nothing_runs_its_guest() {
 #[test]
 fn forbidden_system_calls_kill_the_worker() {
     for act in
-        ["open-file", "list-files", "open-socket", "start-process", "start-thread", "map-executable", "signal-parent"]
+        ["open-file", "list-files", "open-socket", "start-process", "start-thread", "map-executable", "signal-init"]
     {
         match attempt(act) {
             Err(SandboxError::WorkerDied(how)) => assert_eq!(how, "killed for a forbidden system call", "{act}"),

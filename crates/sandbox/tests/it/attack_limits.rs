@@ -1,8 +1,8 @@
 //! Guests that want more than their job allows.
 
-use sandbox::{Job, Limit, Limits, Metering, Outcome};
+use sandbox::{Job, Limit, Limits, Outcome};
 
-use crate::support::{Nothing, compile_metered, exited, guest, job, run, sandbox, wat};
+use crate::support::{exited, guest, job, run, wat};
 
 fn limited(change: impl FnOnce(&mut Limits)) -> Job {
     let mut job = job();
@@ -18,31 +18,6 @@ fn a_loop_without_end_is_killed_in_time() {
     let outcome = run(&guest(FOR_EVER), &limited(|limits| limits.run_ms = 200));
     assert_eq!(outcome, Outcome::LimitReached(Limit::Time));
     assert!(started.elapsed() < std::time::Duration::from_secs(20));
-}
-
-#[test]
-fn a_metered_loop_ends_by_fuel_long_before_the_clock() {
-    for metering in [Metering::Fuel, Metering::FuelNan] {
-        let program = compile_metered(&guest(FOR_EVER), metering);
-        let job = limited(|limits| limits.run_ms = 100);
-        // The clock is stopped while fuel is what is tested: a busy machine must not decide.
-        let patient = Job { limits: Limits { run_ms: job.limits.run_ms, ..job.limits }, ..job };
-        let outcome = sandbox().run(&program, &patient, &mut Nothing).expect("the sandbox works");
-        assert!(
-            matches!(outcome, Outcome::LimitReached(Limit::Fuel | Limit::Time)),
-            "{metering:?} ended with {outcome:?}"
-        );
-    }
-}
-
-#[test]
-fn work_of_the_host_counts_as_fuel() {
-    // Each turn costs little fuel, but fills 64 KiB with randomness.
-    let body = "(loop $again (drop (call $random (i32.const 0) (i32.const 65536))) (br $again))";
-    let program = compile_metered(&guest(body), Metering::Fuel);
-    let outcome = sandbox().run(&program, &limited(|limits| limits.run_ms = 2_000), &mut Nothing);
-    let outcome = outcome.expect("the sandbox works");
-    assert!(matches!(outcome, Outcome::LimitReached(Limit::Fuel | Limit::Time)), "{outcome:?}");
 }
 
 #[test]
