@@ -166,7 +166,7 @@ impl Store {
             return Some(file.bytes);
         }
         let meta = fs::metadata(self.block_path(digest)).ok()?;
-        meta.is_file().then(|| meta.len())
+        meta.is_file().then_some(meta.len())
     }
 
     /// Stores blocks durably, with one sync for all of them. Blocks that are here already cost nothing.

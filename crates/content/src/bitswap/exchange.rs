@@ -246,21 +246,33 @@ impl Exchange {
             let mut outbox = link.outbox();
             (std::mem::take(&mut outbox.cancels), std::mem::take(&mut outbox.wants), !outbox.queue.is_empty())
         };
-        let (mut last, memory) = if serving { self.reply(link).await } else { (Message::default(), None) };
-        last.entries = wants;
-        let messages = [Message { entries: cancels, ..Message::default() }, last];
+        let memory = match serving {
+            true => self.memory_for_reply(cancels.is_empty() && wants.is_empty()).await,
+            false => None,
+        };
+        let reply = if memory.is_some() { self.reply(link).await } else { Message::default() };
+        let messages = [Message { entries: cancels, ..Message::default() }, Message { entries: wants, ..reply }];
         let messages = messages.into_iter().filter(|message| !message.is_empty()).collect();
         Outgoing { messages, _memory: memory }
     }
 
-    async fn reply(&self, link: &Arc<Link>) -> (Message, Option<OwnedSemaphorePermit>) {
-        let memory = self.0.reply_budget.clone().acquire_many_owned(REPLY_COST).await.ok();
+    /// Memory for one reply. What we want ourselves does not wait until others have read theirs.
+    async fn memory_for_reply(&self, wait: bool) -> Option<OwnedSemaphorePermit> {
+        let budget = self.0.reply_budget.clone();
+        if wait {
+            budget.acquire_many_owned(REPLY_COST).await.ok()
+        } else {
+            budget.try_acquire_many_owned(REPLY_COST).ok()
+        }
+    }
+
+    async fn reply(&self, link: &Arc<Link>) -> Message {
         let (store, link) = (self.0.store.clone(), link.clone());
         let work = move || {
             let answers = link.outbox().queue.next(&|digest| store.size_of(digest));
             serve::reply(&store, answers)
         };
-        (spawn_blocking(work).await.unwrap_or_default(), memory)
+        spawn_blocking(work).await.unwrap_or_default()
     }
 
     async fn write(&self, peer: PeerId, stream: &mut Option<Stream>, outgoing: Outgoing) -> Result<(), StreamError> {

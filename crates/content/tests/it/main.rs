@@ -1,5 +1,10 @@
 //! The content crate from outside: what it promises, and one file per attack that must fail.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests: what fails shall stop, and names say what is shown")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests: what fails shall stop, and names say what is shown"
+)]
 
 mod attack_car;
 mod attack_flood;
