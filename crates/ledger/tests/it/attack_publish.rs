@@ -82,7 +82,13 @@ fn a_share_sealed_to_another_key_than_the_attested_one_is_refused() {
 #[test]
 fn every_custodian_must_have_acknowledged_this_very_deposit() {
     let mut world = World::new();
-    let missing = attempt(&mut world, |_, object| drop(object.deposit_acks.pop()), false);
+    let missing = attempt(
+        &mut world,
+        |_, object| {
+            object.deposit_acks.pop();
+        },
+        false,
+    );
     assert_eq!(mismatch(&missing), "deposit_acks");
     let swapped = attempt(&mut world, |_, object| object.deposit_acks.swap(0, 1), false);
     assert_eq!(mismatch(&swapped), "deposit_ack");
@@ -122,7 +128,13 @@ fn a_custodian_or_store_without_a_verdict_does_not_count() {
 #[test]
 fn copies_are_counted_per_content_and_by_others() {
     let mut world = World::new();
-    let refusal = attempt(&mut world, |_, object| drop(object.storage.pop()), false);
+    let refusal = attempt(
+        &mut world,
+        |_, object| {
+            object.storage.pop();
+        },
+        false,
+    );
     assert!(matches!(refusal, Refusal::Copies { got: 1, needed: 2, .. }));
     let refusal = attempt(&mut world, |_, object| object.storage.clear(), false);
     assert!(matches!(refusal, Refusal::Copies { got: 0, needed: 2, .. }));

@@ -1,5 +1,10 @@
 //! The ledger from outside: the story, what must be refused, money at every block.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests: what fails shall stop, and names say what is shown")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests: what fails shall stop, and names say what is shown"
+)]
 
 mod attack_attest;
 mod attack_complete;

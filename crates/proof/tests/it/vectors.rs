@@ -49,7 +49,9 @@ fn cases() -> Vec<(Case, Vec<u8>)> {
             story.change_verdict(|verdict| verdict.votes.truncate(1));
         }),
         changed("releases.proof", Link::Releases, "one release of the program's key where two are needed", &|story| {
-            story.change_settlement(|settlement| drop(settlement.releases.remove(0)));
+            story.change_settlement(|settlement| {
+                settlement.releases.remove(0);
+            });
         }),
         changed("payments.proof", Link::Payments, "an owner was paid one credit more", &|story| {
             story.change_settlement(|settlement| settlement.payments[0].amount += 1);
