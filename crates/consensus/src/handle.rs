@@ -106,10 +106,14 @@ impl Consensus {
 
     /// Where a transaction stands.
     pub fn status(&self, transaction: &Digest) -> TransactionStatus {
-        if let Some(height) = self.core.journal.height_of(transaction) {
-            return TransactionStatus::Final { height };
+        // Blocks reach the disk a moment before their state can be read; until then their transactions are pending.
+        let head = self.head().height;
+        match self.core.journal.height_of(transaction) {
+            Some(height) if height <= head => TransactionStatus::Final { height },
+            Some(_) => TransactionStatus::Pending,
+            None if self.core.pool.contains(transaction) => TransactionStatus::Pending,
+            None => TransactionStatus::Unknown,
         }
-        if self.core.pool.contains(transaction) { TransactionStatus::Pending } else { TransactionStatus::Unknown }
     }
 
     /// The newest finalized block.
@@ -241,7 +245,7 @@ impl Subscription {
     /// [`QueryError::Storage`] if this node cannot read its own disk.
     pub async fn next(&mut self) -> Result<Option<FinalizedBlock>, QueryError> {
         loop {
-            // Blocks reach the disk a moment before their state can be read; nobody should see them in between.
+            // As in `status`: what is on disk already is shown once its state can be read.
             let height = self.head.borrow_and_update().height;
             if self.next_height <= height {
                 let block = self.core.journal.block(self.next_height).map_err(QueryError::Storage)?;
