@@ -1,5 +1,10 @@
 //! Validators that run: on this machine's sockets and files, and in a simulated network.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests: what fails shall stop, and names say what is shown")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests: what fails shall stop, and names say what is shown"
+)]
 
 mod attack_key_material;
 mod attack_mempool;

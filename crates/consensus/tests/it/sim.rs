@@ -4,13 +4,13 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use commonware_codec::{DecodeExt as _, Encode as _};
+use commonware_consensus::simplex::types::{Finalize, Notarize, Proposal, Vote};
 use commonware_cryptography::{Hasher as _, Sha256, ed25519::PublicKey, sha256};
 use commonware_p2p::{
     Receiver as _, Recipients, Sender as _,
     simulated::{Config as NetworkConfig, Link, Network, Oracle},
 };
 use commonware_runtime::{Clock as _, Quota, Runner as _, Spawner as _, Supervisor as _, deterministic};
-use commonware_consensus::simplex::types::{Finalize, Notarize, Proposal, Vote};
 use commonware_utils::{NZU32, NZUsize, probability};
 use consensus::{
     Consensus, Dealing, Timing,
@@ -56,11 +56,8 @@ impl Deal {
 
 /// Lets exactly the links stand for which `keep` says so.
 async fn link(oracle: &Oracle<PublicKey, Context>, deal: &Deal, keep: impl Fn(usize, usize) -> bool) {
-    let lossy = Link {
-        latency: Duration::from_millis(40),
-        jitter: Duration::from_millis(15),
-        success_rate: probability!(0.9),
-    };
+    let lossy =
+        Link { latency: Duration::from_millis(40), jitter: Duration::from_millis(15), success_rate: probability!(0.9) };
     for from in 0..MEMBERS {
         for to in (0..MEMBERS).filter(|to| *to != from) {
             let _ = oracle.remove_link(deal.key(from), deal.key(to)).await;
