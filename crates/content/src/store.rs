@@ -31,6 +31,11 @@ use crate::Block;
 pub(crate) const FLUSH_BYTES: u64 = 64 << 20;
 /// Up to this many files are synced one by one; beyond it the whole file system is, once.
 const SINGLE_SYNCS_MAX: usize = 8;
+/// Bytes of the disk that bulk writes leave free, or a twentieth of a small disk: the ledger, the shares and this store's own
+/// records are on it as well, and a node whose disk is full stands still.
+const DISK_FREE_BYTES: u64 = 512 << 20;
+/// Bytes of the store that bulk writes leave free, for the few blocks that a node must be able to write.
+const OWN_BYTES: u64 = 64 << 20;
 /// A root record is a decimal number and a word.
 const ROOT_RECORD_BYTES_MAX: u64 = 64;
 
@@ -62,6 +67,14 @@ pub enum StoreError {
         used_bytes: u64,
         /// Bytes allowed.
         bytes_max: u64,
+    },
+    /// The disk itself is nearly full; what is left is not for bulk.
+    #[error("the disk of the block store has {free_bytes} bytes left, and {kept_bytes} are kept free")]
+    DiskFull {
+        /// Bytes left.
+        free_bytes: u64,
+        /// Bytes that bulk does not get.
+        kept_bytes: u64,
     },
     /// The file has changed on disk. It has been removed, so that the block can be fetched again.
     #[error("block {cid} was damaged on disk and has been removed")]
@@ -169,13 +182,14 @@ impl Store {
         meta.is_file().then_some(meta.len())
     }
 
-    /// Stores blocks durably, with one sync for all of them. Blocks that are here already cost nothing.
+    /// Stores blocks durably, with one sync for all of them. Blocks that are here already cost nothing. For a node's own
+    /// few blocks: they may use what [`Store::stage`] leaves free.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Io`].
     pub fn put_batch(&self, blocks: &[Block]) -> Result<(), StoreError> {
         for block in blocks {
-            self.stage(block)?;
+            self.stage_within(block, self.0.bytes_max)?;
         }
         self.commit(None, Names::Synced)
     }
@@ -189,17 +203,25 @@ impl Store {
     }
 
     /// Writes a block without making it durable: [`Store::flush`] or [`Store::keep`] does, for many at once.
-    /// It can be read at once. Returns the number of bytes staged and not flushed.
+    /// It can be read at once. Returns the number of bytes staged and not flushed. Some of the disk and of the store stays
+    /// free, so that nobody who sends much can stop a node.
     ///
     /// # Errors
-    /// [`StoreError::Full`], [`StoreError::Io`].
+    /// [`StoreError::Full`], [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn stage(&self, block: &Block) -> Result<u64, StoreError> {
+        if self.size_of(&block.cid().hash()).is_none() {
+            self.check_disk()?;
+        }
+        self.stage_within(block, self.0.bytes_max.saturating_sub(OWN_BYTES.min(self.0.bytes_max / 16)))
+    }
+
+    fn stage_within(&self, block: &Block, bytes_max: u64) -> Result<u64, StoreError> {
         let digest = block.cid().hash();
         let bytes = block.data().len() as u64;
         if self.size_of(&digest).is_some() {
             return Ok(self.staged().bytes);
         }
-        self.reserve(bytes)?;
+        self.reserve(bytes, bytes_max)?;
         let name = self.0.next_name.fetch_add(1, Ordering::Relaxed);
         let path = self.staged_path(name);
         if let Err(cause) = fs::write(&path, block.data()) {
@@ -316,8 +338,14 @@ impl Store {
         self.0.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reserve(&self, bytes: u64) -> Result<(), StoreError> {
-        let bytes_max = self.0.bytes_max;
+    fn check_disk(&self) -> Result<(), StoreError> {
+        let dir = &self.0.dir;
+        let disk =
+            rustix::fs::statvfs(dir).map_err(|cause| io_error("ask for the free space of", dir, cause.into()))?;
+        check_free(disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize))
+    }
+
+    fn reserve(&self, bytes: u64, bytes_max: u64) -> Result<(), StoreError> {
         let fits = |used: u64| used.checked_add(bytes).filter(|total| *total <= bytes_max);
         self.0
             .used
@@ -478,6 +506,11 @@ fn sync(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|cause| io_error("sync", path, cause))
 }
 
+fn check_free(free_bytes: u64, disk_bytes: u64) -> Result<(), StoreError> {
+    let kept_bytes = DISK_FREE_BYTES.min(disk_bytes / 20);
+    if free_bytes < kept_bytes { Err(StoreError::DiskFull { free_bytes, kept_bytes }) } else { Ok(()) }
+}
+
 fn rename_making_folder(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
@@ -550,4 +583,18 @@ fn digest_of_path(path: &Path) -> Option<Digest> {
     let name = path.file_name()?.to_str()?;
     let digest: Digest = name.parse().ok()?;
     (digest.to_string() == name).then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bulk_leaves_some_of_the_disk_free() {
+        let refused = |free, disk| matches!(check_free(free, disk), Err(StoreError::DiskFull { .. }));
+        assert!(refused(511 << 20, 1 << 40));
+        assert!(!refused(512 << 20, 1 << 40));
+        assert!(refused(0, 1 << 20), "small disks too");
+        assert!(!refused(1 << 20, 16 << 20));
+    }
 }

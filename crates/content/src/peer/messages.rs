@@ -6,7 +6,7 @@
 //! ```
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -30,10 +30,13 @@ pub(crate) const PROTOCOL: &str = "/samovar/1";
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of an answer.
 pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
-/// Inbound requests under way, for all peers together. They hold at most this many mebibytes.
-const INBOUND_MAX: usize = 64;
+/// Inbound requests under way from strangers, for all of them together: identities cost nothing, so without it a few made-up
+/// peers could keep out those this peer stays connected to, who need no turn of these.
+const STRANGERS_MAX: usize = 48;
 /// Inbound requests under way from one peer; those above are refused.
 const INBOUND_PER_PEER_MAX: usize = 16;
+/// How long a request may take to arrive, its answer apart: whoever asks and then says nothing holds a turn.
+const ARRIVAL: Duration = Duration::from_secs(10);
 /// Inbound requests waiting for whoever handles them.
 const QUEUE_MAX: usize = 64;
 /// Bytes read between two allocations.
@@ -96,6 +99,9 @@ impl Inbound {
     }
 }
 
+/// Peers that this one stays connected to. Shared with the swarm, which is told of new ones.
+pub(crate) type Known = Arc<Mutex<HashSet<PeerId>>>;
+
 /// The asking half.
 #[derive(Clone)]
 pub(crate) struct Messages {
@@ -105,9 +111,14 @@ pub(crate) struct Messages {
 
 impl Messages {
     /// Starts answering; requests come out of the receiver.
-    pub(crate) fn start(control: Control, incoming: Incoming, timeout: Duration) -> (Self, mpsc::Receiver<Inbound>) {
+    pub(crate) fn start(
+        control: Control,
+        incoming: Incoming,
+        timeout: Duration,
+        known: Known,
+    ) -> (Self, mpsc::Receiver<Inbound>) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(accept(incoming, Answering::new(sender, timeout)));
+        tokio::spawn(accept(incoming, Answering::new(sender, timeout, known)));
         (Self { control, timeout }, receiver)
     }
 
@@ -139,7 +150,8 @@ impl Messages {
 struct Answering {
     queue: mpsc::Sender<Inbound>,
     timeout: Duration,
-    all: Arc<Semaphore>,
+    known: Known,
+    strangers: Arc<Semaphore>,
     per_peer: Arc<Mutex<HashMap<PeerId, usize>>>,
 }
 
@@ -155,7 +167,7 @@ struct Turn {
     from: NodeId,
     peer: PeerId,
     per_peer: Arc<Mutex<HashMap<PeerId, usize>>>,
-    _all: OwnedSemaphorePermit,
+    _stranger: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Turn {
@@ -171,13 +183,15 @@ impl Drop for Turn {
 }
 
 impl Answering {
-    fn new(queue: mpsc::Sender<Inbound>, timeout: Duration) -> Self {
-        Self { queue, timeout, all: Arc::new(Semaphore::new(INBOUND_MAX)), per_peer: Arc::default() }
+    fn new(queue: mpsc::Sender<Inbound>, timeout: Duration, known: Known) -> Self {
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        Self { queue, timeout, known, strangers, per_peer: Arc::default() }
     }
 
     fn admit(&self, peer: PeerId) -> Option<Turn> {
         let from = node_id(&peer)?;
-        let all = self.all.clone().try_acquire_owned().ok()?;
+        let is_known = lock(&self.known).contains(&peer);
+        let stranger = if is_known { None } else { Some(self.strangers.clone().try_acquire_owned().ok()?) };
         let mut per_peer = lock(&self.per_peer);
         let count = per_peer.entry(peer).or_default();
         if *count >= INBOUND_PER_PEER_MAX {
@@ -185,12 +199,12 @@ impl Answering {
         }
         *count += 1;
         drop(per_peer);
-        Some(Turn { from, peer, per_peer: self.per_peer.clone(), _all: all })
+        Some(Turn { from, peer, per_peer: self.per_peer.clone(), _stranger: stranger })
     }
 
     async fn serve(self, turn: Turn, mut stream: Stream) {
         let _ = timeout(self.timeout, async {
-            let body = read_frame(&mut stream, REQUEST_BYTES_MAX).await?;
+            let body = timeout(ARRIVAL, read_frame(&mut stream, REQUEST_BYTES_MAX)).await.ok()??;
             match self.answer(turn.from, body).await {
                 Some(answer) => {
                     stream.write_all(&[ANSWERED]).await.ok()?;

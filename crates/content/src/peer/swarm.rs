@@ -27,7 +27,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     AGENT, Network, PeerConfig, PeerError, View, lock,
-    messages::{self, Inbound, Messages},
+    messages::{self, Inbound, Known, Messages},
     peer_id, streams,
 };
 use crate::{Store, bitswap, bitswap::exchange::Exchange, block::SHA2_256};
@@ -102,9 +102,11 @@ pub(crate) async fn start(
     listen(&mut swarm, &config.listen, &view).await?;
     let provided = kept_roots(store.clone()).await?;
     let exchange = Exchange::start(bitswap_control, bitswap_incoming, store);
-    let (messages, inbound) = Messages::start(messages_control, messages_incoming, config.request_timeout);
+    let known = Known::default();
+    let (messages, inbound) =
+        Messages::start(messages_control, messages_incoming, config.request_timeout, known.clone());
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-    let mut driver = Driver::new(swarm, config.network, commands, exchange.clone(), view);
+    let mut driver = Driver::new(swarm, config.network, commands, exchange.clone(), view, known);
     for digest in provided {
         driver.provide(&digest);
     }
@@ -214,6 +216,7 @@ struct Driver {
     commands: mpsc::Receiver<Command>,
     exchange: Exchange,
     view: Arc<Mutex<View>>,
+    known: Known,
     statics: HashMap<PeerId, Static>,
     searches: HashMap<QueryId, mpsc::Sender<PeerId>>,
     provided: HashSet<RecordKey>,
@@ -232,6 +235,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         exchange: Exchange,
         view: Arc<Mutex<View>>,
+        known: Known,
     ) -> Self {
         let addresses = lock(&view).addresses.clone();
         if network == Network::Private {
@@ -244,6 +248,7 @@ impl Driver {
             commands,
             exchange,
             view,
+            known,
             statics: HashMap::new(),
             searches: HashMap::new(),
             provided: HashSet::new(),
@@ -287,6 +292,9 @@ impl Driver {
         if peer == *self.swarm.local_peer_id() {
             return;
         }
+        lock(&self.known).insert(peer);
+        // Strangers may use up the connections there are, but not theirs.
+        self.swarm.behaviour_mut().limits.bypass_peer_id(&peer);
         self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
         self.statics.insert(peer, Static { address, dial_at: Instant::now(), wait: REDIAL_MIN });
         self.dial_statics();

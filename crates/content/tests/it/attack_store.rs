@@ -146,3 +146,13 @@ fn find(dir: &std::path::Path, digest: &Digest) -> std::path::PathBuf {
     let folders = fs::read_dir(dir.join("blocks")).unwrap();
     folders.map(|folder| folder.unwrap().path().join(&name)).find(|path| path.exists()).unwrap()
 }
+
+#[test]
+fn bulk_leaves_room_for_the_few_blocks_a_node_must_write() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = Store::open(dir.path(), 1600).unwrap();
+    store.stage(&Block::raw(vec![1; 1500]).unwrap()).unwrap();
+    let more = Block::raw(vec![2; 50]).unwrap();
+    assert!(matches!(store.stage(&more), Err(StoreError::Full { bytes_max: 1500, .. })));
+    store.put(&more).unwrap();
+}

@@ -158,6 +158,35 @@ async fn one_peer_cannot_take_all_the_turns() {
     assert_eq!(asked.await.unwrap().unwrap(), b"yes");
 }
 
+#[tokio::test]
+async fn strangers_together_cannot_keep_out_those_a_peer_knows() {
+    let mut node = Node::start().await;
+    let to = content::peer_id(&node.peer.node_id()).unwrap();
+    let (mut strangers, mut open) = (Vec::new(), Vec::new());
+    for _ in 0..6 {
+        let raw = RawPeer::start("/samovar/1").await;
+        raw.dial(node.address()).await;
+        for _ in 0..16 {
+            // The first half of a length, and then nothing.
+            let mut stream = raw.open(to).await;
+            let _ = stream.write_all(&[0, 0]).await;
+            let _ = stream.flush().await;
+            open.push(stream);
+        }
+        strangers.push(raw);
+    }
+    let known = Node::start().await;
+    node.meet(&known).await;
+    let asked = {
+        let (peer, to) = (known.peer.clone(), node.peer.node_id());
+        tokio::spawn(async move { peer.request(&to, b"me too".to_vec()).await })
+    };
+    let request = node.inbound.recv().await.unwrap();
+    assert_eq!(request.from, known.peer.node_id());
+    request.reply(b"yes".to_vec());
+    assert_eq!(asked.await.unwrap().unwrap(), b"yes");
+}
+
 fn peer_of(raw: &RawPeer) -> content::PeerId {
     match raw.address.iter().last() {
         Some(libp2p::multiaddr::Protocol::P2p(id)) => id,
