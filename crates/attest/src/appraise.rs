@@ -30,6 +30,7 @@ pub struct Appraised {
     evidence: Evidence,
     evidence_id: ContentId,
     result: AttestationResult,
+    vendor: String,
     clock: ClockSeen,
 }
 
@@ -54,6 +55,11 @@ impl Appraised {
         &self.evidence
     }
 
+    /// Who made the TPM ([`Endorsement::vendor`]).
+    pub fn vendor(&self) -> &str {
+        &self.vendor
+    }
+
     /// The TPM's counters at the time of the quote; remember them to notice older evidence.
     pub fn clock(&self) -> ClockSeen {
         self.clock
@@ -63,7 +69,13 @@ impl Appraised {
     #[cfg(feature = "testing")]
     pub fn for_tests(evidence: Evidence, result: AttestationResult) -> Self {
         let evidence_id = evidence.block_id();
-        Self { evidence, evidence_id, result, clock: ClockSeen { resets: 0, restarts: 0, clock_ms: 0 } }
+        Self {
+            evidence,
+            evidence_id,
+            result,
+            vendor: "unknown".into(),
+            clock: ClockSeen { resets: 0, restarts: 0, clock_ms: 0 },
+        }
     }
 }
 
@@ -302,7 +314,8 @@ pub fn appraise_endorsed(
         self_measured: true,
         release_counter,
     };
-    Ok(Appraised { evidence: evidence.clone(), evidence_id: evidence.block_id(), result, clock })
+    let vendor = endorsement.vendor().to_owned();
+    Ok(Appraised { evidence: evidence.clone(), evidence_id: evidence.block_id(), result, vendor, clock })
 }
 
 /// What needs no cryptography: the approved node, the right request, a recent block.

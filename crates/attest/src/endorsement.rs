@@ -8,7 +8,7 @@ use rustls_pki_types::{
 use x509_cert::{
     certificate::{CertificateInner, Raw},
     der::{Decode, asn1::ObjectIdentifier},
-    ext::pkix::ExtendedKeyUsage,
+    ext::pkix::{ExtendedKeyUsage, SubjectAltName, name::GeneralName},
 };
 
 use crate::crypto::{Hash, StorageKey, StoragePublic, sha256};
@@ -47,6 +47,7 @@ pub struct Endorsement {
     checked: Digest,
     fingerprint: Digest,
     simulated: bool,
+    vendor: String,
     valid_until_ms: u64,
 }
 
@@ -77,6 +78,7 @@ impl Endorsement {
             checked: digest_of(chain, anchors),
             fingerprint: Digest::of(&leaf.0),
             simulated,
+            vendor: vendor_of(&parsed),
             valid_until_ms: chain
                 .iter()
                 .map(valid_until_ms)
@@ -92,6 +94,12 @@ impl Endorsement {
     /// Whether only a simulated anchor vouches for it.
     pub fn simulated(&self) -> bool {
         self.simulated
+    }
+
+    /// Who made the TPM, as the endorsement certificate says: the four letters of the TCG vendor id registry (`INTC`,
+    /// `IFX`, …), or the text `id:` with eight digits where they are no letters. `unknown` if it does not say.
+    pub fn vendor(&self) -> &str {
+        &self.vendor
     }
 
     /// Whether this is the outcome for `chain` under `anchors` and still holds at `now_ms`.
@@ -123,6 +131,8 @@ fn vouched(leaf: &Blob, intermediates: &[Blob], roots: &[Blob], now_ms: u64) -> 
 
 /// tcg-kp-EKCertificate, 2.23.133.8.1.
 const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+/// tcg-at-tpmManufacturer.
+const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
 const EK_CERTIFICATE_DER: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
 
 /// Lenient: certificates of real TPMs break strict readers (negative serials, padding).
@@ -139,6 +149,30 @@ fn malformed(cause: &impl std::fmt::Display) -> EndorsementError {
 fn is_for_endorsement(certificate: &Certificate) -> Result<bool, EndorsementError> {
     let usage = certificate.tbs_certificate().get_extension::<ExtendedKeyUsage>().map_err(|cause| malformed(&cause))?;
     Ok(usage.is_some_and(|(_, usage)| usage.0.contains(&EK_CERTIFICATE)))
+}
+
+/// The attribute tpmManufacturer in the certificate's alternative names (TCG EK credential profile, 3.2.9).
+fn vendor_of(certificate: &Certificate) -> String {
+    let names = certificate.tbs_certificate().get_extension::<SubjectAltName>().ok().flatten();
+    let said = names.iter().flat_map(|(_, names)| &names.0).find_map(|name| {
+        let GeneralName::DirectoryName(name) = name else { return None };
+        let attribute = name.iter().find(|attribute| attribute.oid == TPM_MANUFACTURER)?;
+        std::str::from_utf8(attribute.value.value()).ok().map(letters_of_vendor)
+    });
+    said.unwrap_or_else(|| "unknown".into())
+}
+
+/// `id:494E5443` is `INTC`. Whatever is not eight digits of printable letters stays as it is, cut to 16 bytes.
+fn letters_of_vendor(id: &str) -> String {
+    let id: String = id.chars().filter(char::is_ascii_graphic).take(16).collect();
+    let digits = id.strip_prefix("id:").filter(|digits| digits.len() == 8);
+    let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    let letters: Option<String> = number.and_then(|number| {
+        let bytes: Vec<u8> = number.to_be_bytes().into_iter().filter(|byte| *byte != 0).collect();
+        let printable = bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+        printable.then(|| bytes.into_iter().map(char::from).collect())
+    });
+    letters.map_or(id, |letters| letters.trim_end().to_owned())
 }
 
 fn valid_until_ms(certificate: &Blob) -> Result<u64, EndorsementError> {
@@ -250,5 +284,24 @@ impl SignatureVerificationAlgorithm for P384Sha384 {
     }
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
         alg_id::ECDSA_SHA384
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::letters_of_vendor;
+
+    #[test]
+    fn vendors_are_shown_by_their_letters_where_they_have_some() {
+        for (id, shown) in [
+            ("id:494E5443", "INTC"),
+            ("id:49465800", "IFX"),
+            ("id:4E544300", "NTC"),
+            ("id:00001014", "id:00001014"),
+            ("id:49", "id:49"),
+            ("\u{202e}something very long and odd", "somethingverylon"),
+        ] {
+            assert_eq!(letters_of_vendor(id), shown);
+        }
     }
 }

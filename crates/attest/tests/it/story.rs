@@ -23,6 +23,8 @@ fn honest_evidence_passes_and_says_what_it_is() {
     let appraised = judge(&node, &evidence).unwrap();
     assert_eq!(appraised.registration(), &node.registration);
     assert_eq!(appraised.evidence_id(), evidence.block_id());
+    // swtpm says it is IBM's, by number.
+    assert_eq!(appraised.vendor(), "id:00001014");
     let result = appraised.result();
     assert!(result.simulated && result.self_measured);
     assert_eq!(result.release_counter, 2);
