@@ -150,6 +150,10 @@ impl Worker {
         loop {
             let Some(front) = self.pending.front() else { return };
             let TransactionStatus::Final { height } = self.chain.consensus().status(&front.id) else { return };
+            if height > self.index.tip().height {
+                // Whoever asked shall find in the index what the transaction did.
+                return;
+            }
             if let Some(front) = self.pending.pop_front() {
                 self.base += 1;
                 // Whoever asked may have gone.

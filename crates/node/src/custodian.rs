@@ -327,8 +327,9 @@ impl Custody {
             };
             done.retain(|index| fresh.contains(index));
             for index in fresh {
-                if done.insert(index) {
-                    self.appraise_record(index).await;
+                // A node that is just starting does not answer yet: it is asked again after the next block.
+                if !done.contains(&index) && self.appraise_record(index).await {
+                    done.insert(index);
                 }
             }
             if blocks.changed().await.is_err() {
@@ -337,26 +338,28 @@ impl Custody {
         }
     }
 
-    async fn appraise_record(&self, index: u64) {
-        let Ok((_, records)) = self.chain.finalized(&[index]).await else { return };
-        for record in records {
-            let verdict = record.try_map(|record| match record.fact {
+    /// Whether the evidence behind that verdict passes here.
+    async fn appraise_record(&self, index: u64) -> bool {
+        let Ok((_, records)) = self.chain.finalized(&[index]).await else { return false };
+        let verdict = records.into_iter().next().map(|record| {
+            record.try_map(|record| match record.fact {
                 Fact::Verdict(verdict) => Ok(*verdict),
                 _ => Err(()),
-            });
-            let Ok(verdict) = verdict else { continue };
-            let (node, evidence) = (verdict.get().node, verdict.get().evidence);
-            match self.appraise(verdict).await {
-                Ok(Ok(())) => {}
-                Ok(Err(cause)) => log_unappraised(&node, &evidence, &cause),
-                Err(cause) => log_unappraised(&node, &evidence, &cause),
-            }
+            })
+        });
+        let Some(Ok(verdict)) = verdict else { return false };
+        let (node, evidence) = (verdict.get().node, verdict.get().evidence);
+        match self.appraise(verdict).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(cause)) => log_unappraised(&node, &evidence, &cause),
+            Err(cause) => log_unappraised(&node, &evidence, &cause),
         }
+        false
     }
 }
 
 fn log_unappraised(node: &NodeId, evidence: &ContentId, cause: &(dyn std::error::Error + 'static)) {
-    tracing::warn!(%node, %evidence, error = %crate::chain_of(cause), "evidence not appraised; no share for this node");
+    tracing::info!(%node, %evidence, error = %crate::chain_of(cause), "evidence not appraised; no share for this node yet");
 }
 
 impl State {

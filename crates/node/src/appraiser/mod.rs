@@ -5,6 +5,7 @@
 mod reappraise;
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,6 +32,8 @@ use crate::{
 
 /// Longest that one round of asking for votes may take before new evidence is made.
 const ROUND_MAX: Duration = Duration::from_secs(20);
+/// Pieces of evidence about which challenges are still answered.
+const SUBJECTS_MAX: usize = 4;
 /// Pause after a round that brought no verdict.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -45,7 +48,8 @@ pub(crate) struct Appraising {
     /// A TPM does one thing at a time, and slowly: only blocking threads take this lock.
     attester: Arc<Mutex<Attester>>,
     appraiser: Mutex<Appraiser>,
-    subject: Mutex<Option<Subject>>,
+    /// The latest first. Custodians may challenge the evidence behind a verdict that is just being renewed.
+    subjects: Mutex<VecDeque<Subject>>,
 }
 
 /// What it needs of the world.
@@ -106,7 +110,7 @@ impl Appraising {
         let registration = attester.registration(me, identity.sealing_public(), operator, region);
         Ok(Self {
             appraiser: Mutex::new(Appraiser::new(genesis, me)),
-            subject: Mutex::new(None),
+            subjects: Mutex::default(),
             attester: Arc::new(Mutex::new(attester)),
             network,
             account,
@@ -169,7 +173,7 @@ impl Appraising {
         self.keep(&presentation)?;
         let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
         let subject = Subject::new(*self.network.chain.network_id(), presentation, drawn, committee);
-        *self.subject() = Some(subject);
+        self.begin(subject);
         let attestation = match tokio::time::timeout(ROUND_MAX, self.votes()).await {
             Ok(attestation) => attestation?,
             Err(_) => return Err(NoVerdict::TooFewVotes(self.refusals())),
@@ -205,7 +209,7 @@ impl Appraising {
             tokio::select! {
                 _ = tick.tick() => {
                     let now_ms = crate::progress::unix_ms();
-                    let actions = self.subject().as_mut().map(|subject| subject.tick(now_ms)).unwrap_or_default();
+                    let actions = self.subjects().front_mut().map(|subject| subject.tick(now_ms)).unwrap_or_default();
                     conversations.extend(actions.into_iter().map(|action| self.converse(action)));
                 }
                 Some(submit) = conversations.next() => {
@@ -225,7 +229,7 @@ impl Appraising {
                 SubjectAction::Submit(attestation) => return Some(attestation),
                 SubjectAction::Activate { from, challenge } => self.activate(from, challenge).await,
                 SubjectAction::Send { to, message } => match self.say(to, &message).await {
-                    Ok(answer) => self.hear(to, answer),
+                    Ok(answer) => self.hear(to, &answer),
                     Err(cause) => {
                         tracing::info!(appraiser = %to, error = %crate::chain_of(&cause), "appraiser does not answer");
                         None
@@ -241,17 +245,20 @@ impl Appraising {
         Message::decode(&answer).map_err(|cause| NoAnswer::Undecodable(to, cause.into()))
     }
 
-    /// A subject reacts to one message with one action at most.
-    fn hear(&self, from: NodeId, message: Message) -> Option<SubjectAction> {
-        self.subject().as_mut().and_then(|subject| subject.handle(from, message).pop())
+    /// A subject reacts to one message with one action at most, and only if it is about its evidence.
+    fn hear(&self, from: NodeId, message: &Message) -> Option<SubjectAction> {
+        self.subjects().iter_mut().find_map(|subject| subject.handle(from, message.clone()).pop())
     }
 
     /// Lets the TPM answer a challenge.
     async fn activate(&self, from: NodeId, challenge: Challenge) -> Option<SubjectAction> {
-        let attester = self.attester.clone();
+        let (attester, evidence) = (self.attester.clone(), challenge.evidence);
         let secret: Result<Bytes32, _> = crate::blocking(move || lock(&attester).activate(&challenge)).await;
         match secret {
-            Ok(secret) => self.subject().as_ref().and_then(|subject| subject.activated(from, secret).pop()),
+            Ok(secret) => {
+                let subjects = self.subjects();
+                subjects.iter().find(|subject| subject.evidence_id() == evidence)?.activated(from, secret).pop()
+            }
             Err(cause) => {
                 tracing::warn!(challenger = %from, error = %crate::chain_of(&cause), "the TPM refuses a challenge");
                 None
@@ -268,7 +275,13 @@ impl Appraising {
         let Some(presentation) = self.presented(&verdict.evidence) else { return };
         let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
         let subject = Subject::new(*self.network.chain.network_id(), presentation, [], committee);
-        *self.subject() = Some(subject);
+        self.begin(subject);
+    }
+
+    fn begin(&self, subject: Subject) {
+        let mut subjects = self.subjects();
+        subjects.push_front(subject);
+        subjects.truncate(SUBJECTS_MAX);
     }
 
     fn presented(&self, evidence: &ContentId) -> Option<Presentation> {
@@ -281,8 +294,8 @@ impl Appraising {
     }
 
     fn refusals(&self) -> String {
-        let subject = self.subject();
-        let refusals = subject.iter().flat_map(|subject| subject.refusals());
+        let subjects = self.subjects();
+        let refusals = subjects.iter().take(1).flat_map(Subject::refusals);
         let text: Vec<String> = refusals.map(|(node, reason)| format!("{node}: {reason}")).collect();
         if text.is_empty() { "nobody answered".into() } else { text.join("; ") }
     }
@@ -307,7 +320,7 @@ impl Appraising {
     }
 
     async fn answer_challenge(&self, from: NodeId, message: Message) -> Option<Message> {
-        let Some(SubjectAction::Activate { from, challenge }) = self.hear(from, message) else { return None };
+        let Some(SubjectAction::Activate { from, challenge }) = self.hear(from, &message) else { return None };
         match self.activate(from, challenge).await {
             Some(SubjectAction::Send { message, .. }) => Some(message),
             _ => None,
@@ -362,8 +375,8 @@ impl Appraising {
         self.network.chain.drawn(subject, window).await
     }
 
-    fn subject(&self) -> MutexGuard<'_, Option<Subject>> {
-        lock(&self.subject)
+    fn subjects(&self) -> MutexGuard<'_, VecDeque<Subject>> {
+        lock(&self.subjects)
     }
 }
 

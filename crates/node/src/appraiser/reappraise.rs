@@ -58,16 +58,19 @@ pub(crate) struct Reappraiser {
     content: Content,
     peers: Peers,
     challenger: Arc<Mutex<Challenger>>,
+    /// One appraisal at a time: a challenge can be answered once.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reappraiser {
     pub(crate) fn new(me: NodeId, chain: Chain, content: Content, peers: Peers) -> Self {
-        Self { me, chain, content, peers, challenger: Arc::default() }
+        Self { me, chain, content, peers, challenger: Arc::default(), turn: Arc::default() }
     }
 
     /// Fetches the evidence behind a verdict, appraises it as of the moment the verdict was accepted, and challenges the
     /// TPM that it names.
     pub(crate) async fn reappraise(&self, verdict: &Finalized<Verdict>) -> Result<Appraised, NotAppraised> {
+        let _turn = self.turn.lock().await;
         let named = verdict.get();
         let evidence: Evidence = self.decoded(&named.evidence, Evidence::BYTES_MAX).await?;
         let log: EventLog = self.decoded(&evidence.tpm.log, attest::launcher::LOG_BYTES_MAX).await?;
