@@ -26,7 +26,7 @@ pub const HEAD_AGE_MS_MAX: u64 = 30_000;
 const FINAL_MS_MAX: u64 = 30_000;
 
 /// How often the network is asked whether a transaction is final.
-const POLL_MS: u64 = 40;
+const POLL_MS: u64 = 25;
 
 /// To how many nodes a transaction is handed.
 const SUBMIT_NODES: usize = 2;

@@ -1,5 +1,7 @@
 //! What can go wrong for an owner or a requester: whose fault it is, and what to do next.
 
+use std::path::PathBuf;
+
 use model::{FailureClass, ObjectId, TaskId};
 
 use crate::file::FileError;
@@ -53,6 +55,9 @@ pub enum ClientError {
         /// How many there must be.
         needed: usize,
     },
+    /// The shares of the key would be too close together.
+    #[error("the shares of the key cannot be spread as this network demands")]
+    Spread(#[source] custody::SpreadError),
     /// Too few nodes stored the content.
     #[error("{found} nodes have acknowledged copies of {what}, {needed} are needed: {}", list(tried))]
     TooFewCopies {
@@ -91,6 +96,8 @@ pub enum ClientError {
         task: TaskId,
         /// Why.
         class: FailureClass,
+        /// Where the signed failure is proven, if the executor gave a word at all.
+        proof: Option<PathBuf>,
     },
     /// The proof of a finished task does not hold.
     #[error("the proof of task {task} does not hold")]
@@ -149,10 +156,14 @@ impl ClientError {
             Self::Unknown { .. } => "`samovar objects list` and `samovar tasks list` show what there is",
             Self::NotOwner { .. } => "name the key of its owner with --key",
             Self::TooFewCustodians { .. } => "`samovar nodes list` shows verdicts; wait until more nodes have one",
+            Self::Spread(_) => "this version spreads shares on development networks only; publish there",
             Self::TooFewCopies { .. } => "run the same command again; nothing was paid",
             Self::NotFinal { .. } => "run the same command again: it goes on from here and pays once",
             Self::Overtaken => "run the same command again; do not use one key in two commands at the same time",
-            Self::TaskFailed { class, .. } => advise(*class),
+            Self::TaskFailed { class, proof: Some(proof), .. } => {
+                return format!("{}; {} proves the failure", advise(*class), proof.display());
+            }
+            Self::TaskFailed { class, proof: None, .. } => advise(*class),
             Self::Proof { .. } => "do not rely on this result; keep the folder and tell the network's operators",
             Self::Result { .. } => "`samovar fetch TASK --out DIR` tries again; was it asked for with this --key?",
             Self::Seal { .. } | Self::Machine { .. } => "",

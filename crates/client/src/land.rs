@@ -4,6 +4,8 @@
 //! whoever was interrupted hands in the same bytes again. It is signed anew only when a certified head shows that its
 //! nonce is used and a head no older shows that it is not in effect: then it never will be.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use custody::AccountKey;
 use model::{Action, Signed, Transaction};
 
@@ -34,6 +36,9 @@ enum Standing {
     Overtaken(u64),
 }
 
+/// Every so many polls the account's nonce is looked at as well.
+const POLLS_PER_NONCE: u32 = 16;
+
 /// How often a transaction is signed anew because others of the same account were faster.
 const OVERTAKEN_MAX: usize = 8;
 
@@ -46,7 +51,11 @@ impl Client {
         earlier: Option<Signed<Transaction>>,
     ) -> Result<Signed<Transaction>, ClientError> {
         let mut transaction = match earlier {
-            Some(transaction) => transaction,
+            Some(transaction) => match self.standing(intent, &transaction).await? {
+                Standing::InEffect => return Ok(transaction),
+                Standing::Overtaken(nonce) => self.write_next(key, intent, nonce)?,
+                Standing::Open => transaction,
+            },
             None => self.write_next(key, intent, self.account(&key.account()).await?.nonce)?,
         };
         for _ in 0..OVERTAKEN_MAX {
@@ -76,9 +85,6 @@ impl Client {
         intent: &dyn Intent,
         transaction: &Signed<Transaction>,
     ) -> Result<Standing, ClientError> {
-        if let standing @ (Standing::InEffect | Standing::Overtaken(_)) = self.standing(intent, transaction).await? {
-            return Ok(standing);
-        }
         if let Err(refused) = self.submit(transaction).await {
             // It may be refused because it is final since.
             return match self.standing(intent, transaction).await? {
@@ -86,7 +92,13 @@ impl Client {
                 standing => Ok(standing),
             };
         }
+        // Almost always it takes effect in the next block: that is asked for alone, the nonce only now and then.
+        let polls = AtomicU32::new(0);
         self.until_final(&intent.what(), || async {
+            if polls.fetch_add(1, Relaxed) % POLLS_PER_NONCE != POLLS_PER_NONCE - 1 {
+                let (_, value) = self.state(&intent.what(), intent.effect_key(transaction)).await?;
+                return Ok(intent.in_effect(transaction, value.as_deref()).then_some(Standing::InEffect));
+            }
             Ok(match self.standing(intent, transaction).await? {
                 Standing::Open => None,
                 standing => Some(standing),

@@ -105,7 +105,7 @@ impl NetworkFile {
     fn check(parsed: Parsed<RawNetwork>) -> Result<Self, FileError> {
         for node in &parsed.value.nodes {
             let url = reqwest::Url::parse(&node.api).ok();
-            if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            if !url.is_some_and(|url| url.scheme() == "http" && url.has_host()) {
                 return Err(
                     parsed.complain("api", format!("'{}' is not an address such as http://127.0.0.1:4000", node.api))
                 );

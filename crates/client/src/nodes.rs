@@ -12,7 +12,7 @@ use crate::error::{ClientError, Skipped};
 const DAG_CBOR: &str = "application/vnd.ipld.dag-cbor";
 
 const CONNECT_MS_MAX: u64 = 3_000;
-const ANSWER_MS_MAX: u64 = 30_000;
+const ANSWER_MS_MAX: u64 = 15_000;
 
 /// Most bytes of an answer that is not content.
 pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -11,10 +11,10 @@ use std::{
 };
 
 use content::{Store, unixfs};
-use custody::{AccountKey, ContentKey, Holder, Sealed, Sealer};
+use custody::{AccountKey, ContentKey, Holder, Place, Sealed, Sealer};
 use ledger::state::ObjectState;
 use model::{
-    Action, Canonical as _, ContentId, CustodyMode, DepositAck, Description, Digest, Manifest, ObjectId, ObjectKind,
+    Action, Canonical as _, ContentId, DepositAck, Description, Digest, Manifest, NodeId, ObjectId, ObjectKind,
     PublishedObject, Signed, StorageAck, Terms, Transaction, api::DepositRequest,
 };
 use sha2::Digest as _;
@@ -67,7 +67,7 @@ pub struct Published {
     /// Shares needed to open it.
     pub threshold: u8,
     /// Who holds a share each.
-    pub custodians: Vec<model::NodeId>,
+    pub custodians: Vec<NodeId>,
     /// How many nodes have acknowledged storing it.
     pub copies: usize,
 }
@@ -142,13 +142,6 @@ impl Client {
     /// that has just been started is waited for.
     async fn choose_custodians(&self, watch: &dyn Watch) -> Result<Vec<NodeView>, ClientError> {
         let genesis = self.genesis().await?;
-        if genesis.custody == CustodyMode::Strict {
-            // Spreading shares over operators, vendors and regions needs networks larger than this version can make.
-            return Err(ClientError::Refused {
-                error: "this network asks for strict custody, which this version cannot spread shares for".to_owned(),
-                hint: "publish on a development network".to_owned(),
-            });
-        }
         let end = tokio::time::Instant::now() + VERDICTS_WAIT;
         let mut told = false;
         let mut nodes = loop {
@@ -169,7 +162,11 @@ impl Client {
         getrandom::fill(&mut seed)
             .map_err(|cause| ClientError::machine("get random numbers")(cause.to_string().into()))?;
         nodes.sort_by_key(|node| Digest::of_parts(&[&seed, &node.id().0]));
+        let places: Vec<Place> = nodes.iter().map(place).collect();
         nodes.truncate(HOLDERS);
+        let holders: Vec<NodeId> = nodes.iter().map(NodeView::id).collect();
+        custody::check_spread(genesis.custody, usize::from(THRESHOLD), &holders, &places)
+            .map_err(ClientError::Spread)?;
         Ok(nodes)
     }
 
@@ -238,6 +235,17 @@ impl Client {
         let name = fingerprint(&self.network.id, key, publication)?;
         let path = self.state_dir.of_network(&self.network.id).join("publishing").join(name.to_string());
         Ok(Journal { path })
+    }
+}
+
+/// Where a node stands. The maker of its TPM is not in its registration; until it is read from the evidence, all count as
+/// one maker, so that strict networks refuse rather than spread shares badly.
+fn place(node: &NodeView) -> Place {
+    Place {
+        node: node.id(),
+        operator: node.registration.operator.clone(),
+        vendor: "any maker".to_owned(),
+        region: node.registration.region.clone(),
     }
 }
 

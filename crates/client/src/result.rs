@@ -62,7 +62,8 @@ impl Client {
             return Err(ClientError::NotFinal { what: format!("task {}", task.id), waited_s: 0 });
         };
         if let Some(class) = settled.failure() {
-            return Err(ClientError::TaskFailed { task: task.id, class });
+            let proof = self.collect_failure(&task.id, &settled, out).await?;
+            return Err(ClientError::TaskFailed { task: task.id, class, proof });
         }
         let (proof, archive) = tokio::join!(self.proof_of(&task.id), self.open(key, &task, &settled));
         let (proof, (archive, opening)) = (proof?, archive?);
@@ -73,6 +74,21 @@ impl Client {
         blocking("write the result", move || Ok(write_result(&folder, &archive, &opening)?)).await?;
         write_atomically(&file, &proof)?;
         Ok(Finished { task: task.id, exit_code, result, proof: file, payments: settled.payments })
+    }
+
+    /// Writes the proof of a signed failure. Where nobody has signed anything there is none, and the ledger's word stands.
+    async fn collect_failure(
+        &self,
+        id: &TaskId,
+        settled: &model::Settlement,
+        out: &Path,
+    ) -> Result<Option<PathBuf>, ClientError> {
+        if settled.receipt.is_none() {
+            return Ok(None);
+        }
+        let file = out.join("proof");
+        write_atomically(&file, &self.proof_of(id).await?)?;
+        Ok(Some(file))
     }
 
     /// A proof of a task that verifies; a node that sends another is passed over.
@@ -96,9 +112,14 @@ impl Client {
         let (executor, seal) = match settled.receipt.as_ref().map(|receipt| receipt.unverified()) {
             Some(receipt) => match &receipt.outcome {
                 Outcome::Done(seal) => (receipt.executor, (**seal).clone()),
-                Outcome::Failed(class) => return Err(ClientError::TaskFailed { task: task.id, class: *class }),
+                Outcome::Failed(class) => {
+                    return Err(ClientError::TaskFailed { task: task.id, class: *class, proof: None });
+                }
             },
-            None => return Err(ClientError::TaskFailed { task: task.id, class: model::FailureClass::Lapsed }),
+            None => {
+                let class = model::FailureClass::Lapsed;
+                return Err(ClientError::TaskFailed { task: task.id, class, proof: None });
+            }
         };
         let (_guard, store) = self.scratch_store()?;
         let what = format!("the result of task {}", task.id);

@@ -405,6 +405,9 @@ pub(crate) struct Verify {
     /// Also check that this folder holds the result that the proof is about
     #[arg(long, value_name = "DIR")]
     pub(crate) result: Option<PathBuf>,
+    /// Blocks that are not in the proof, such as the event log behind the evidence
+    #[arg(long, value_name = "FILE.car")]
+    pub(crate) evidence: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -565,7 +568,8 @@ pub(crate) enum Nodes {
     /// Shows one node
     Show {
         /// Its did:key
-        node: model::NodeId,
+        #[arg(value_name = "NODE")]
+        did: model::NodeId,
         #[command(flatten)]
         network: NetworkArgs,
         #[command(flatten)]

@@ -208,7 +208,7 @@ pub(crate) fn payment_lines(payments: &[model::Payment]) -> String {
 pub(crate) async fn nodes(verb: Nodes) -> Result<Answer, Failure> {
     match verb {
         Nodes::List { network, .. } => list_nodes(&connect(&network)?).await,
-        Nodes::Show { node, network, .. } => show_node(&connect(&network)?, &node).await,
+        Nodes::Show { did, network, .. } => show_node(&connect(&network)?, &did).await,
     }
 }
 

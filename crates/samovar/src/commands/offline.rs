@@ -1,5 +1,7 @@
 //! `verify`: a proof against a network file, without asking anybody.
 
+use std::path::Path;
+
 use client::NetworkFile;
 use serde_json::json;
 
@@ -8,11 +10,15 @@ use crate::{cli::Verify, failure::Failure, ui::Answer};
 
 /// Most bytes of a proof.
 const PROOF_BYTES_MAX: u64 = proof::Proof::BYTES_MAX as u64;
+/// Most bytes of evidence beside it.
+const EVIDENCE_BYTES_MAX: u64 = 16 << 20;
 
 pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
     let network = NetworkFile::read(&args.network).map_err(network_failure)?;
-    let bytes = read_proof(&args.proof)?;
-    let verified = proof::verify(&bytes, &network.proof_network()).map_err(|cause| refused(&cause))?;
+    let bytes = read(&args.proof, PROOF_BYTES_MAX)?;
+    let blocks = args.evidence.as_deref().map_or_else(|| Ok(Vec::new()), read_blocks)?;
+    let extras = proof::Extras { blocks: &blocks, consistency: None };
+    let verified = proof::verify_with(&bytes, &network.proof_network(), &extras).map_err(|cause| refused(&cause))?;
     if let Some(folder) = &args.result {
         client::check_result(folder, &verified)
             .map_err(|cause| Failure::of(&cause, "`samovar fetch TASK --out DIR` fetches the proven result again"))?;
@@ -50,17 +56,25 @@ pub(crate) fn refused(cause: &proof::ProofError) -> Failure {
     )
 }
 
-fn read_proof(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+/// The blocks of a CAR, each checked against its CID.
+fn read_blocks(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
+    let items = content::car::decode(&read(path, EVIDENCE_BYTES_MAX)?)
+        .map_err(|cause| Failure::of(&cause, "--evidence takes a CAR archive, as GET /ipfs/CID?format=car gives it"))?;
+    let block = |item| match item {
+        content::car::Item::Block(block) => Some(block.data().to_vec()),
+        content::car::Item::Roots(_) => None,
+    };
+    Ok(items.into_iter().filter_map(block).collect())
+}
+
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
     let failed = |cause: std::io::Error| Failure::disk(path, &cause);
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    file.take(PROOF_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > PROOF_BYTES_MAX {
-        return Err(Failure::new(
-            format!("{} is too long for a proof", path.display()),
-            "name the file that `samovar run` wrote",
-        ));
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(Failure::new(format!("{} is too long", path.display()), "name the file that `samovar run` wrote"));
     }
     Ok(bytes)
 }

@@ -1,7 +1,7 @@
 //! Nodes that change, die, or were away: what must be refused, and what must go on.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -37,18 +37,19 @@ impl Objects {
         }
     }
 
-    fn run(&self, network: &Network, out: &str, more: &[&str]) -> Value {
-        let (out, input) = (network.path(out).display().to_string(), format!("in={}", self.data));
-        let fixed = ["run", &self.program, "--data", &input, "--max-price", "5000", "--out", &out];
-        network.json(&self.requester, &[&fixed, more].concat())
-    }
-
     fn balance(&self, network: &Network) -> u64 {
         network.json(&self.requester, &["account", "show"])["balance"].as_u64().expect("a balance")
     }
 
+    /// The requester has spent what the payments say, and some transaction fees.
+    fn paid_once(&self, network: &Network, answer: &Value, before: u64) {
+        let total: u64 = payments(answer).filter_map(|payment| payment["amount"].as_u64()).sum();
+        let spent = before - self.balance(network);
+        assert!(spent >= total && spent < total + 50, "spent {spent}, paid out {total}");
+    }
+
     /// Starts `samovar run` as a process of its own, as the requester would.
-    fn run_in_background(&self, network: &Network, out: &str, more: &[&str]) -> JoinHandle<std::process::Output> {
+    fn run_in_background(&self, network: &Network, out: &str) -> JoinHandle<std::process::Output> {
         let mut command = std::process::Command::new(SAMOVAR);
         command
             .args([
@@ -62,12 +63,16 @@ impl Objects {
                 "--out",
             ])
             .arg(network.path(out))
-            .args(more)
+            .args(LIMIT)
             .env("SAMOVAR_NETWORK", network.file())
             .env("SAMOVAR_KEY", &self.requester)
             .stdin(std::process::Stdio::null());
         thread::spawn(move || command.output().expect("samovar runs"))
     }
+}
+
+fn payments(answer: &Value) -> impl Iterator<Item = &Value> {
+    answer["payments"].as_array().expect("a list").iter()
 }
 
 fn answer(run: JoinHandle<std::process::Output>) -> Value {
@@ -95,10 +100,23 @@ fn executor(network: &Network) -> usize {
     poll("a node runs the task", running)
 }
 
+/// One network through all of it, in the order in which it happens to operators; each step leaves it running.
 #[test]
-fn a_changed_binary_gets_no_identity_until_the_release_key_approves_it() {
-    let mut network = Network::create(Options::default());
-    let changed = changed_binary(&network);
+fn nodes_change_die_and_come_back_and_no_task_is_lost() {
+    let mut network = Network::create(Options { verdict_s: Some(VERDICT_S), overhead_s: Some(4) });
+    a_changed_binary_gets_no_identity_until_the_release_key_approves_it(&mut network);
+    let objects = Objects::publish(&network, &guests::busy(1));
+    let killed = a_killed_executor_is_replaced_and_the_task_is_paid_once(&mut network, &objects);
+    a_node_that_was_killed_catches_up_and_takes_part_again(&mut network, &objects, killed);
+    a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(&mut network, &objects);
+}
+
+const VERDICT_S: u64 = 32;
+/// Declared run time, seconds: a busy machine is slow, and a dead executor is waited for that long.
+const LIMIT: [&str; 2] = ["--time-limit", "16"];
+
+fn a_changed_binary_gets_no_identity_until_the_release_key_approves_it(network: &mut Network) {
+    let changed = changed_binary(network);
     (0..3).for_each(|node| network.start(node));
     network.start_with(3, &changed);
     assert_eq!(network.exit_code(3), Some(1));
@@ -118,74 +136,57 @@ fn a_changed_binary_gets_no_identity_until_the_release_key_approves_it() {
     network.wait_for_verdict(3);
 }
 
-#[test]
-fn a_killed_executor_is_replaced_and_the_task_is_paid_once() {
-    let mut network = Network::running(Options { overhead_s: Some(4), ..Options::default() });
-    let objects = Objects::publish(&network, &guests::busy(4));
-    let before = objects.balance(&network);
-    let run = objects.run_in_background(&network, "run", &["--time-limit", "8"]);
-    let killed = executor(&network);
+/// Returns who was killed.
+fn a_killed_executor_is_replaced_and_the_task_is_paid_once(network: &mut Network, objects: &Objects) -> usize {
+    let before = objects.balance(network);
+    let run = objects.run_in_background(network, "killed");
+    let killed = executor(network);
     let did = network.status(killed).expect("a running node")["node"].as_str().expect("an id").to_owned();
     network.kill(killed);
 
     let answer = answer(run);
     assert_eq!(answer["verified"], true, "{answer}");
-    let paid = |reason: &str| -> Vec<&Value> {
-        let payments = answer["payments"].as_array().expect("a list");
-        payments.iter().filter(|payment| payment["reason"] == reason).collect()
-    };
-    assert_eq!(paid("executor").len(), 1);
-    assert_ne!(paid("executor")[0]["to"], did.as_str(), "the dead are not paid");
-    let total: u64 =
-        answer["payments"].as_array().expect("a list").iter().filter_map(|payment| payment["amount"].as_u64()).sum();
-    let spent = before - objects.balance(&network);
-    assert!(spent >= total && spent < total + 50, "spent {spent}, paid out {total}");
+    let executors: Vec<&Value> = payments(&answer).filter(|payment| payment["reason"] == "executor").collect();
+    assert_eq!(executors.len(), 1);
+    assert_ne!(executors[0]["to"], did.as_str(), "the dead are not paid");
+    objects.paid_once(network, &answer, before);
+    killed
 }
 
-#[test]
-fn a_node_that_was_killed_catches_up_and_takes_part_again() {
-    let mut network = Network::running(Options::default());
-    let objects = Objects::publish(&network, &guests::hello(0));
-    network.kill(2);
-    assert_eq!(objects.run(&network, "without", &[])["verified"], true);
-    let height = network.status(0).expect("a running node")["height"].as_u64().expect("a height");
-    network.start(2);
-    network.wait_for_height(2, height);
-    network.wait_for_verdict(2);
-
+fn a_node_that_was_killed_catches_up_and_takes_part_again(network: &mut Network, objects: &Objects, killed: usize) {
+    let other = (killed + 1) % 4;
+    let height = network.status(other).expect("a running node")["height"].as_u64().expect("a height");
+    network.start(killed);
+    network.wait_for_height(killed, height);
+    network.wait_for_verdict(killed);
     // With another one gone, the network needs it.
-    network.kill(0);
-    assert_eq!(objects.run(&network, "with", &[])["verified"], true);
+    network.kill(other);
+    assert_eq!(answer(objects.run_in_background(network, "again"))["verified"], true);
+    network.start(other);
 }
 
-#[test]
-fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task() {
-    let mut network = Network::running(Options { verdict_s: Some(16), overhead_s: Some(4) });
-    let objects = Objects::publish(&network, &guests::busy(3));
-    let before = objects.balance(&network);
-    let task = {
-        let run = objects.run_in_background(&network, "run", &["--time-limit", "8"]);
-        executor(&network);
-        (0..4).for_each(|node| network.kill(node));
-        let dark = Instant::now();
-        // The requester's command gives up or waits; either way it is repeated below.
-        poll("a verdict's life is over", || (dark.elapsed() > Duration::from_secs(20)).then_some(()));
-        run
-    };
+fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(
+    network: &mut Network,
+    objects: &Objects,
+) {
+    let before = objects.balance(network);
+    let interrupted = objects.run_in_background(network, "dark");
+    executor(network);
+    (0..4).for_each(|node| network.kill(node));
+    let dark = Instant::now();
+    poll("every verdict has ended", || (dark.elapsed() > Duration::from_secs(VERDICT_S + 2)).then_some(()));
     network.start_all();
-    let _ = task.join();
+
+    // Whether the requester's command has waited or given up: the same command again ends it, and pays no second time.
+    let first = interrupted.join().expect("a thread without panics");
+    let last = std::cell::RefCell::new(String::from_utf8_lossy(&first.stderr).into_owned());
     let finished = || {
-        let out = network.path("run").display().to_string();
-        let input = format!("in={}", objects.data);
-        let arguments = ["run", &objects.program, "--data", &input, "--max-price", "5000", "--out", &out];
-        let output = network.samovar(&objects.requester, &[&arguments[..], &["--time-limit", "8", "--json"]].concat());
+        let output = objects.run_in_background(network, "dark").join().expect("a thread without panics");
+        last.replace(String::from_utf8_lossy(&output.stderr).into_owned());
         output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).expect("one JSON object"))
     };
-    let answer = poll_or("the task is finished", finished, || network.log(0));
+    let answer = poll_or("the task is finished", finished, || format!("{}\n{}", network.log(0), last.borrow()));
     assert_eq!(answer["verified"], true);
-    let total: u64 =
-        answer["payments"].as_array().expect("a list").iter().filter_map(|payment| payment["amount"].as_u64()).sum();
-    let spent = before - objects.balance(&network);
-    assert!(spent >= total && spent < total + 50, "spent {spent}, paid out {total}");
-    assert!(Path::new(&network.path("run/result/stdout")).exists());
+    objects.paid_once(network, &answer, before);
+    assert_eq!(std::fs::read(network.path("dark/result/stdout")).expect("a result"), b"hello\n");
 }

@@ -1,5 +1,10 @@
 //! The binary as its users meet it: transcripts, and the whole story on four real processes.
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests: what fails shall stop, and names say what is shown")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests: what fails shall stop, and names say what is shown"
+)]
 
 mod harness;
 

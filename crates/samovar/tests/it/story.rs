@@ -2,14 +2,15 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Output,
+    process::{Output, Stdio},
+    sync::{Mutex, MutexGuard},
 };
 
 use serde_json::Value;
 
 use crate::{
     guests,
-    harness::{Network, Options},
+    harness::{Network, Options, SAMOVAR, poll},
 };
 
 /// A network with three funded accounts.
@@ -74,9 +75,69 @@ fn refused(output: &Output) -> (String, String) {
     (error, hint)
 }
 
+/// Two networks at a time are more than a small machine does in good time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 #[test]
-fn a_task_from_door_to_door() {
+fn the_demo_holds() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("demo");
+    let output = std::process::Command::new(SAMOVAR).args(["demo", "--json", "--dir"]).arg(&dir).output().unwrap();
+    let told = succeeded(&output);
+    assert_eq!((&told["verified"], &told["nodes"], &told["simulated"]), (&true.into(), &4.into(), &true.into()));
+    for key in ["dir", "program", "data", "task", "proof", "result", "network"] {
+        assert!(told[key].is_string(), "{key} is missing: {told}");
+    }
+    let time = |phase: &&str| told["phases_ms"][phase].as_u64().expect(phase);
+    let times: Vec<u64> =
+        ["checked terms", "paid", "drawn", "running", "sealed", "finalized"].iter().map(time).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    // Keys and ciphertext come at the same time.
+    assert!(["attested", "released", "fetched"].iter().map(time).all(|at| (times[2]..=times[3]).contains(&at)));
+    assert!(told["payments"].as_array().unwrap().len() > 3);
+
+    // Its nodes are gone, and what it left is verified by anybody.
+    let network = told["network"].as_str().unwrap();
+    let api = std::fs::read_to_string(network).unwrap();
+    let api =
+        api.lines().find_map(|line| line.strip_prefix("api = \"http://")).unwrap().trim_end_matches('"').to_owned();
+    assert!(std::net::TcpStream::connect(api).is_err(), "a node still listens");
+    let verified = std::process::Command::new(SAMOVAR)
+        .args(["verify", told["proof"].as_str().unwrap(), "--network", network, "--result"])
+        .arg(told["result"].as_str().unwrap())
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    assert!(String::from_utf8_lossy(&verified.stdout).trim_end().ends_with("verified"));
+}
+
+/// Starting a network takes longer than any of these stories, so one network serves them all, one after the other.
+#[test]
+fn stories_on_four_processes() {
+    let _alone = alone();
     let world = World::new();
+    let stories: [(&str, fn(&World)); 9] = [
+        ("a task from door to door", a_task_from_door_to_door),
+        ("what terms forbid is refused and costs nothing", what_terms_forbid_is_refused_and_costs_nothing),
+        ("a guest that fails is named, signed and settled", a_guest_that_fails_is_named_signed_and_settled),
+        ("folders and keys are not mixed up", folders_and_keys_are_not_mixed_up),
+        ("an interrupted requester pays once", an_interrupted_requester_pays_once),
+        ("an interrupted publication is published once", an_interrupted_publication_is_published_once),
+        ("components, binary files and several inputs", components_binary_files_and_several_inputs),
+        ("a node that is down is passed over", a_node_that_is_down_is_passed_over),
+        ("nothing of one network holds on another", nothing_of_one_network_holds_on_another),
+    ];
+    for (name, story) in stories {
+        eprintln!("story: {name}");
+        story(&world);
+    }
+}
+
+fn a_task_from_door_to_door(world: &World) {
     let program = world.program(&guests::copy("in"));
     // Not text, and longer than a chunk is not needed to see that bytes stay bytes.
     let secret: Vec<u8> = (0..1000u32).map(|n| (n * 7) as u8).collect();
@@ -130,10 +191,13 @@ fn a_task_from_door_to_door() {
 
     // What the ledger knows about it.
     let tasks = world.network.json(&world.owner, &["tasks", "list"]);
-    assert_eq!(tasks["tasks"][0]["standing"], "done");
+    assert!(
+        tasks["tasks"].as_array().unwrap().iter().any(|known| known["task"] == task && known["standing"] == "done")
+    );
     let shown = world.network.json(&world.owner, &["tasks", "show", task]);
     assert_eq!(shown["payments"], answer["payments"]);
-    assert_eq!(world.network.json(&world.owner, &["objects", "list"])["objects"].as_array().unwrap().len(), 2);
+    let objects = world.network.json(&world.owner, &["objects", "list", "--kind", "data"]);
+    assert!(objects["objects"].as_array().unwrap().iter().any(|known| known["object"] == *data));
     assert_eq!(world.network.json(&world.owner, &["objects", "show", &data])["uses"], 1);
     assert_eq!(world.network.json(&world.owner, &["nodes", "list"])["nodes"].as_array().unwrap().len(), 4);
 
@@ -142,9 +206,7 @@ fn a_task_from_door_to_door() {
     assert!(error.contains("uses"), "{error}");
 }
 
-#[test]
-fn what_terms_forbid_is_refused_and_costs_nothing() {
-    let world = World::new();
+fn what_terms_forbid_is_refused_and_costs_nothing(world: &World) {
     let allowed = world.program(&guests::hello(0));
     let other = world.program(&guests::hello(1));
     let data = world.data(b"x", &format!("programs = [\"{allowed}\"]\n"));
@@ -178,9 +240,7 @@ fn what_terms_forbid_is_refused_and_costs_nothing() {
     assert!(error.contains("withdrawn"), "{error}");
 }
 
-#[test]
-fn a_guest_that_fails_is_named_signed_and_settled() {
-    let world = World::new();
+fn a_guest_that_fails_is_named_signed_and_settled(world: &World) {
     let data = world.data(b"x", "price = 50\n");
     let cases: [(&str, Vec<u8>, &[&str], &str); 3] = [
         ("crash", guests::crash(), &[], "crashed"),
@@ -207,13 +267,11 @@ fn a_guest_that_fails_is_named_signed_and_settled() {
     assert_eq!(world.read("nine/result/stdout"), b"hello\n");
 }
 
-#[test]
-fn folders_and_keys_are_not_mixed_up() {
-    let world = World::new();
+fn folders_and_keys_are_not_mixed_up(world: &World) {
     let program = world.program(&guests::hello(0));
     let data = world.data(b"x", "");
-    succeeded(&world.run(&program, &data, "run", &[]));
-    let (error, hint) = refused(&world.run(&program, &data, "run", &["--arg", "more"]));
+    succeeded(&world.run(&program, &data, "mixed", &[]));
+    let (error, hint) = refused(&world.run(&program, &data, "mixed", &["--arg", "more"]));
     assert!(error.contains("asks for something else") && hint.contains("--out"), "{error}");
     let full = world.network.path("full");
     std::fs::create_dir(&full).unwrap();
@@ -223,7 +281,156 @@ fn folders_and_keys_are_not_mixed_up() {
 
     // A proof of this network means nothing on another with another key.
     let other = Network::create(Options::default());
-    let proof = world.network.path("run/proof").display().to_string();
+    let proof = world.network.path("mixed/proof").display().to_string();
     let (error, _) = refused(&other.samovar(&world.requester, &["verify", &proof]));
     assert!(error.contains("network"), "{error}");
+}
+
+/// Kills the process of a run as soon as `when` holds; `true` if it was still running then.
+fn interrupt(world: &World, program: &str, data: &str, out: &str, when: impl Fn() -> bool) -> bool {
+    let (path, input) = (world.network.path(out), format!("in={data}"));
+    let mut child = std::process::Command::new(SAMOVAR)
+        .args(["run", program, "--data", &input, "--max-price", "5000", "--out"])
+        .arg(path)
+        .env("SAMOVAR_NETWORK", world.network.file())
+        .env("SAMOVAR_KEY", &world.requester)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("samovar runs");
+    poll("the run is as far as that, or over", || (when() || child.try_wait().unwrap().is_some()).then_some(()));
+    let running = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    running
+}
+
+fn an_interrupted_requester_pays_once(world: &World) {
+    let program = world.program(&guests::hello(0));
+    let data = world.data(b"x", "price = 5\n");
+    let before = world.balance(&world.requester);
+    succeeded(&world.run(&program, &data, "whole", &[]));
+    let price = before - world.balance(&world.requester);
+
+    let tasks = || world.network.json(&world.owner, &["tasks", "list"])["tasks"].as_array().unwrap().clone();
+    let known = tasks().len();
+    let exists = |path: &str| world.network.path(path).exists();
+    let moments: [(&str, &dyn Fn() -> bool); 5] = [
+        ("begun", &|| true),
+        ("written", &|| exists("written/task")),
+        ("asked", &|| tasks().len() > known + 2),
+        ("ended", &|| tasks().len() > known + 3 && tasks().iter().all(|task| task["standing"] == "done")),
+        ("opened", &|| exists("opened/result")),
+    ];
+    for (count, (name, when)) in moments.into_iter().enumerate() {
+        let before = world.balance(&world.requester);
+        interrupt(world, &program, &data, name, when);
+        let answer = succeeded(&world.run(&program, &data, name, &["--json"]));
+        assert_eq!(answer["verified"], true, "{name}");
+        assert_eq!(before - world.balance(&world.requester), price, "paid once, interrupted when {name}");
+        assert_eq!(tasks().len(), known + count + 1, "{name}");
+    }
+}
+
+fn an_interrupted_publication_is_published_once(world: &World) {
+    let file = guests::file(&world.network.path("."), "interrupted.bin", &[5; 5000]);
+    let state = world.network.path("state");
+    let publish = |json: &[&str]| {
+        let mut command = std::process::Command::new(SAMOVAR);
+        command.args(["publish", "data"]).arg(&file).args(json);
+        command
+            .env("SAMOVAR_NETWORK", world.network.file())
+            .env("SAMOVAR_KEY", &world.owner)
+            .env("SAMOVAR_STATE", &state);
+        command
+    };
+    let objects = || world.network.json(&world.owner, &["objects", "list"])["objects"].as_array().unwrap().len();
+    let (known, before) = (objects(), world.balance(&world.owner));
+    let mut child = publish(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("samovar runs");
+    let written = || {
+        let networks = std::fs::read_dir(&state).ok()?.flatten();
+        let mut journals = networks.filter_map(|network| std::fs::read_dir(network.path().join("publishing")).ok());
+        journals.any(|mut journal| journal.next().is_some()).then_some(())
+    };
+    poll("the publication is written down, or over", || written().or(child.try_wait().unwrap().map(|_| ())));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // A first run that came to its end before it was killed has published an object of its own.
+    let first = usize::from(written().is_none());
+    succeeded(&publish(&["--json"]).output().expect("samovar runs"));
+    assert_eq!(objects(), known + first + 1);
+    let paid = before - world.balance(&world.owner);
+    assert!((1..100).contains(&paid), "{paid}");
+}
+
+fn components_binary_files_and_several_inputs(world: &World) {
+    // A WASI 0.2 component, on real records.
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let component = std::fs::read(examples.join("logistic-regression/logistic-regression.component.wasm")).unwrap();
+    let records = std::fs::read(examples.join("breast-cancer/breast-cancer.csv")).unwrap();
+    let program = world.publish(&world.author, "program", "component.wasm", &component, "");
+    let data = world.publish(&world.owner, "data", "records.csv", &records, "");
+    succeeded(&world.run(&program, &data, "component", &["--metering", "fuel-nan"]));
+    assert!(!world.read("component/result/stdout").is_empty());
+    assert!(world.network.path("component/result/out/model.json").exists());
+
+    // More than two leaves of bytes that are no text, beside a second input.
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let large_data = world.publish(&world.owner, "data", "large.bin", &large, "price = 1\n");
+    let program = world.publish(&world.author, "program", "copy.wasm", &guests::copy("large.bin"), "");
+    let (out, first, second) =
+        (world.network.path("two").display().to_string(), format!("large.bin={large_data}"), format!("a={data}"));
+    let run = ["run", &program, "--data", &first, "--data", &second, "--max-price", "5000", "--out", &out];
+    succeeded(&world.network.samovar(&world.requester, &run));
+    assert_eq!(world.read("two/result/stdout"), large[..1024]);
+}
+
+fn a_node_that_is_down_is_passed_over(world: &World) {
+    let api = format!("http://{}", world.network.api(0));
+    let nowhere = "http://127.0.0.1:9";
+    let shown = world.network.json(&world.requester, &["account", "show", "--node", nowhere]);
+    assert!(shown["balance"].as_u64().unwrap() > 0);
+    let preferred = world.network.json(&world.requester, &["objects", "list", "--node", &api]);
+    assert!(!preferred["objects"].as_array().unwrap().is_empty());
+}
+
+fn nothing_of_one_network_holds_on_another(world: &World) {
+    let program = world.program(&guests::hello(0));
+    let data = world.data(b"x", "");
+    succeeded(&world.run(&program, &data, "here", &[]));
+    let other = Network::running(Options::default());
+    let on_other = |arguments: &[&str]| other.samovar(&world.requester, arguments);
+
+    // The folder of a task of one network is no task of another.
+    let (out, input) = (world.network.path("here").display().to_string(), format!("in={data}"));
+    let (error, _) = refused(&on_other(&["run", &program, "--data", &input, "--max-price", "5000", "--out", &out]));
+    assert!(error.contains("is no task of this network"), "{error}");
+
+    // The very same signed bytes, handed to a node of the other network: its account has the same key.
+    assert!(on_other(&["account", "top-up", "1000"]).status.success());
+    let transaction = world.read("here/task");
+    let status = post(&other.api(0), "/v1/transactions", &transaction);
+    assert!(status.contains(" 4"), "{status}");
+    let tasks = other.json(&world.requester, &["tasks", "list"]);
+    assert_eq!(tasks["tasks"].as_array().unwrap().len(), 0);
+
+    // Its proof, its objects and its result mean nothing there.
+    let proof = world.network.path("here/proof").display().to_string();
+    let (error, _) = refused(&on_other(&["verify", &proof]));
+    assert!(error.contains("network"), "{error}");
+    refused(&on_other(&["objects", "show", &data]));
+}
+
+/// Sends bytes to a node as they are; returns the status line of the answer.
+fn post(address: &str, path: &str, body: &[u8]) -> String {
+    use std::io::{BufRead as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).expect("a node that listens");
+    let head = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/vnd.ipld.dag-cbor\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("a node that reads");
+    let mut status = String::new();
+    std::io::BufReader::new(stream).read_line(&mut status).expect("a node that answers");
+    status
 }

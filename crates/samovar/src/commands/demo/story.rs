@@ -147,18 +147,21 @@ impl Story {
 
     /// Free credits for the three, as soon as the network finalizes anything.
     async fn fund(&mut self, client: &Client, people: &People) -> Result<(), Failure> {
-        for key in [&people.hospital, &people.institute, &people.requester] {
-            loop {
-                match client.top_up(key, CREDITS).await {
-                    Ok(_) => break,
-                    // The first nodes are still starting.
-                    Err(ClientError::NoAnswer { .. } | ClientError::Unknown { .. }) => {
-                        self.look_again("its ledger").await?
-                    }
-                    Err(error) => return Err(error.into()),
+        loop {
+            match client.account(&people.hospital.account()).await {
+                Ok(_) => break,
+                // The nodes are still starting.
+                Err(ClientError::NoAnswer { .. } | ClientError::Unknown { .. }) => {
+                    self.look_again("its ledger").await?
                 }
+                Err(error) => return Err(error.into()),
             }
         }
+        tokio::try_join!(
+            client.top_up(&people.hospital, CREDITS),
+            client.top_up(&people.institute, CREDITS),
+            client.top_up(&people.requester, CREDITS),
+        )?;
         Ok(())
     }
 
