@@ -10,7 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+
+use crate::{call, cargo, root, target_dir};
 
 const TARGET: &str = "wasm32-wasip1";
 /// One mebibyte instead of zig's sixteen: a guest's stack is memory that every run clears.
@@ -24,8 +26,8 @@ const TEXT: &str = "guests";
 
 /// Rebuilds all of them in place.
 pub(crate) fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent")?;
-    let work = root.join("target/guests");
+    let root = root().canonicalize()?;
+    let work = target_dir()?.join("guests");
     fs::create_dir_all(&work)?;
     assemble(&root.join(TEXT))?;
     let compiler = Compiler::find_or_install(&work)?;
@@ -33,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
     for (folder, component) in RUST {
         let module = build(&compiler, &root.join(folder), &work)?;
         if *component {
-            componentize(root, &module, &work)?;
+            componentize(&root, &module, &work)?;
         }
     }
     Ok(())
@@ -55,11 +57,11 @@ fn assemble(folder: &Path) -> Result<()> {
 fn build(compiler: &Compiler, folder: &Path, work: &Path) -> Result<PathBuf> {
     let name = folder.file_name().and_then(|name| name.to_str()).context("a folder has a name")?;
     let target = work.join("target");
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(folder).env("CARGO_TARGET_DIR", &target).env_remove("RUSTUP_TOOLCHAIN");
+    let mut cargo = cargo();
+    cargo.current_dir(folder).env("CARGO_TARGET_DIR", &target);
     cargo.args(["build", "--quiet", "--locked", "--release", "--target", TARGET]);
     compiler.configure(&mut cargo);
-    succeed(&mut cargo)?;
+    call(&mut cargo)?;
     let built = fs::read(target.join(TARGET).join("release").join(name).with_extension("wasm"))?;
     let module = folder.join(name).with_extension("wasm");
     write(&module, &built)?;
@@ -70,10 +72,10 @@ fn build(compiler: &Compiler, folder: &Path, work: &Path) -> Result<PathBuf> {
 fn componentize(root: &Path, module: &Path, work: &Path) -> Result<()> {
     let component = module.with_extension("component.wasm");
     let manifest = root.join("guests/componentize/Cargo.toml");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = cargo();
     cargo.env("CARGO_TARGET_DIR", work.join("componentize"));
     cargo.args(["run", "--quiet", "--locked", "--manifest-path"]).arg(manifest).arg("--").arg(module).arg(&component);
-    succeed(&mut cargo)?;
+    call(&mut cargo)?;
     println!("{} bytes  {}", fs::metadata(&component)?.len(), component.display());
     Ok(())
 }
@@ -142,8 +144,8 @@ fn linker(work: &Path) -> Result<PathBuf> {
     let python = work.join("python/bin/python");
     if !python.is_file() {
         println!("installing {ZIGLANG}");
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(work.join("python")))?;
-        succeed(Command::new(&python).args(["-m", "pip", "install", "--quiet", ZIGLANG]))?;
+        call(Command::new("python3").args(["-m", "venv"]).arg(work.join("python")))?;
+        call(Command::new(&python).args(["-m", "pip", "install", "--quiet", ZIGLANG]))?;
     }
     let script = work.join("link-wasi");
     let text = format!(
@@ -162,14 +164,6 @@ exec '{}' -m ziglang cc -target wasm32-wasi "$@"
     fs::write(&script, text)?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     Ok(script)
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    if !status.success() {
-        bail!("{command:?} failed");
-    }
-    Ok(())
 }
 
 fn output(command: &mut Command) -> Result<String> {

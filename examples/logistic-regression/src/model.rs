@@ -24,8 +24,8 @@ impl Model {
         model
     }
 
-    /// Whether the answer is more likely 1 than 0.
-    pub fn predicts_one(&self, row: &Row) -> bool {
+    /// Whether a row is more likely of the positive class.
+    pub fn is_positive(&self, row: &Row) -> bool {
         self.logit(&self.standardised(&row.values)) > 0.0
     }
 
@@ -33,7 +33,7 @@ impl Model {
         let mut slope = vec![0.0; self.weights.len()];
         let mut intercept_slope = 0.0;
         for (values, row) in table.iter().zip(rows) {
-            let error = 1.0 / (1.0 + (-self.logit(values)).exp()) - row.answer;
+            let error = 1.0 / (1.0 + (-self.logit(values)).exp()) - f64::from(u8::from(row.positive));
             intercept_slope += error;
             for (slope, value) in slope.iter_mut().zip(values) {
                 *slope += error * value;
@@ -65,31 +65,12 @@ fn moments(rows: &[&Row]) -> (Vec<f64>, Vec<f64>) {
     let deviation = (0..width).map(|column| {
         let squares = rows.iter().map(|row| (row.values[column] - mean[column]).powi(2)).sum::<f64>();
         let deviation = (squares / count).sqrt();
-        if deviation > 0.0 { deviation } else { 1.0 }
+        if deviation > 0.0 {
+            deviation
+        } else {
+            1.0
+        }
     });
     let deviation = deviation.collect();
     (mean, deviation)
-}
-
-/// How often which answer was predicted: `counts[actual][predicted]`.
-pub struct Confusion {
-    pub counts: [[usize; 2]; 2],
-}
-
-impl Confusion {
-    pub fn of(model: &Model, rows: &[&Row]) -> Self {
-        let mut counts = [[0; 2]; 2];
-        for row in rows {
-            counts[usize::from(row.answer == 1.0)][usize::from(model.predicts_one(row))] += 1;
-        }
-        Self { counts }
-    }
-
-    pub fn total(&self) -> usize {
-        self.counts.iter().flatten().sum()
-    }
-
-    pub fn accuracy(&self) -> f64 {
-        (self.counts[0][0] + self.counts[1][1]) as f64 / self.total() as f64
-    }
 }
