@@ -197,6 +197,8 @@ impl Device {
         let shown = plain(dir)?;
         let program = find(SWTPM, "swtpm")?;
         let failed = |cause: io::Error| SimulatedError::Failed { command: SWTPM, reason: cause.to_string() };
+        // A file of its own: an earlier TPM that is just ending still writes to the old one.
+        let _ = fs::remove_file(dir.join(LOG));
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let child = Command::new(program)
             .args(["socket", "--tpm2", "--terminate", "--server", "type=tcp,fd=0", "--seccomp", "action=kill"])

@@ -52,6 +52,16 @@ fn a_software_tpm_ends_with_its_connection_and_lives_on_with_the_socket_alone() 
 }
 
 #[test]
+fn a_tpm_that_is_just_ending_is_waited_for() {
+    let dir = fixture().tpm_dir("tpm-0");
+    for start in 0..25 {
+        // The connection closes here; the child notices some time later.
+        let started = Device::start(dir.path()).map(Device::into_socket);
+        assert!(started.is_ok(), "start {start}: {started:?}");
+    }
+}
+
+#[test]
 fn a_folder_without_a_tpm_and_awkward_paths_are_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(Device::start(dir.path()), Err(SimulatedError::NotManufactured(_))));
