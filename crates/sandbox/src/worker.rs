@@ -1,7 +1,7 @@
 //! The child that runs one guest, once.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -99,18 +99,22 @@ fn tell_of_panics(channel: &Shared) {
 }
 
 /// Maps native code and links it.
+///
+/// The code has to be believed. It comes from our own compiler through the parent, which accepts sealed files only, so
+/// nobody can change it while it is mapped. If it were crafted after all, because a module had taken the compiler over,
+/// it could do what this process can do: turn the guest's own input into the guest's own output.
+#[allow(unsafe_code, reason = "native code cannot be checked")]
 fn map(engine: &Engine, kind: Kind, code: OwnedFd) -> Result<Program, Failure> {
-    // SAFETY: the code comes from our own compiler through the parent, which accepts sealed files only, so nobody can
-    // change it while it is mapped. Would it be crafted after all, because a module had taken the compiler over, it
-    // could do what this process can do: use the guest's own input for the guest's own output.
-    #[allow(unsafe_code, reason = "native code has to be believed; see the crate's documentation for who makes it")]
     let program = match kind {
         Kind::Module => {
+            // SAFETY: made by our compiler and sealed, see above.
             let module = unsafe { Module::deserialize_open_file(engine, code.into()) }?;
             Program::from_module(engine, &module)
         }
         Kind::Component => {
-            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&code));
+            // Components can be mapped by path only; landlock does not govern a process's own memory files.
+            let path = format!("/proc/self/fd/{}", code.as_raw_fd());
+            // SAFETY: made by our compiler and sealed, see above.
             let component = unsafe { Component::deserialize_file(engine, path) }?;
             Program::from_component(engine, &component)
         }

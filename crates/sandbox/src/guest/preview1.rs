@@ -876,6 +876,7 @@ fn sock_accept(_: &mut Memory<'_>, _: &mut Host, _fd: u32, _flags: u32, _result:
     Err(Errno::NotSupported.into())
 }
 
+#[allow(clippy::too_many_arguments, reason = "WASI's signature")]
 fn sock_recv(
     _: &mut Memory<'_>,
     _: &mut Host,

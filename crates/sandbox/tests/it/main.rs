@@ -7,6 +7,7 @@
 )]
 
 mod attack_confinement;
+mod attack_liar;
 mod attack_limits;
 mod attack_modules;
 mod attack_pointers;
