@@ -158,6 +158,9 @@ pub(crate) fn draw_waiting(view: &mut View, genesis: &Genesis, seed: Option<Seed
             view.eligible_changed = true;
             break;
         }
+        if pool.is_empty() && !tired(&waiting) {
+            continue;
+        }
         let gone = view.step(|view| draw_one(view, genesis, seed, &waiting, tired(&waiting), &mut pool))?;
         done += usize::from(gone);
     }
