@@ -439,3 +439,84 @@ fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use finality::testing::Committee;
+
+    use super::*;
+    use crate::{TransactionMeta, journal::Journal};
+
+    /// A machine whose transactions are right unless they say `forged`.
+    struct Trusting;
+
+    impl crate::Machine for Trusting {
+        fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
+            let meta = TransactionMeta { account: [0; 32], nonce: 0 };
+            if transaction == b"forged" { Err("forged".to_owned()) } else { Ok(meta) }
+        }
+
+        fn reads(&self, _: &[Vec<u8>]) -> Vec<Key> {
+            Vec::new()
+        }
+
+        fn execute(&self, _: &BlockInput<'_>, _: &dyn Reads, _: Mode) -> Result<Executed, Stop> {
+            Ok(Executed::default())
+        }
+    }
+
+    /// A committee, a voter, and two honest blocks in a row.
+    struct Scene {
+        ledger: Ledger,
+        parent: Block,
+        child: Header,
+        _folder: tempfile::TempDir,
+    }
+
+    fn scene() -> Scene {
+        let committee = Committee::deal(1);
+        let id = NetworkId([7; 32]);
+        let mut chain = committee.chain(id);
+        chain.block(1_000, Vec::new());
+        chain.block(2_000, Vec::new());
+        let header = |height| {
+            let header = Header::from_bytes(&chain.head_at(height).header.0).unwrap();
+            Header { transactions: transactions_root(&[]), ..header }
+        };
+        let parent = Block::new(header(1), Vec::new()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&folder.path().join("journal")).unwrap();
+        let core = Core::new(Arc::new(Trusting), journal, &parent).unwrap();
+        let identity = engine::identity(&committee.key()).unwrap();
+        let scheme = Scheme::certificate_verifier(&engine::namespace(&id), identity);
+        let ledger = Ledger { core: Arc::new(core), scheme, genesis: parent.clone() };
+        Scene { ledger, child: header(2), parent, _folder: folder }
+    }
+
+    impl Scene {
+        fn vote(&self, header: Header, transactions: &[&[u8]]) -> Result<(), String> {
+            let transactions: Vec<_> = transactions.iter().map(|transaction| transaction.to_vec()).collect();
+            let header = Header { transactions: transactions_root(&transactions), ..header };
+            let block = Block::new(header, transactions).unwrap();
+            self.ledger.check_candidate(&block, &self.parent).map_err(|cause| cause.to_string())
+        }
+    }
+
+    #[test]
+    fn a_lying_proposer_gets_no_vote() {
+        let scene = scene();
+        let child = || scene.child.clone();
+        assert_eq!(scene.vote(child(), &[b"one", b"two"]), Ok(()));
+        let refused = |header, transactions: &[&[u8]]| assert!(scene.vote(header, transactions).is_err());
+        refused(Header { height: 3, ..child() }, &[]);
+        refused(Header { height: 1, ..child() }, &[]);
+        refused(Header { time_ms: scene.parent.header.time_ms, ..child() }, &[]);
+        refused(Header { payload: Some(Digest::of(b"payload")), ..child() }, &[]);
+        // A beacon the proposer would have liked better: of another round, or made up.
+        let other = Committee::deal(1).seed(NetworkId([7; 32]), Round { epoch: 0, view: 5 });
+        refused(Header { parent_seed: Some(other.signature), ..child() }, &[]);
+        refused(Header { parent_seed: Some(Bytes48([1; 48])), ..child() }, &[]);
+        refused(child(), &[b"one", b"two", b"one"]);
+        refused(child(), &[b"one", b"forged"]);
+    }
+}

@@ -170,3 +170,69 @@ impl BoundedBlock for Block {
             + PAYLOAD_BYTES_MAX
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use commonware_codec::{DecodeExt as _, Encode as _};
+    use finality::{StateOps, testing::Committee};
+    use model::Round;
+
+    use super::*;
+
+    fn block(transactions: Vec<Vec<u8>>) -> Block {
+        let digest = Digest::of(b"");
+        let header = Header {
+            round: Round { epoch: 0, view: 1 },
+            leader: Committee::deal(1).members()[0],
+            parent_view: 0,
+            parent: digest,
+            height: 1,
+            time_ms: 1,
+            state_root: digest,
+            state_ops: StateOps { root: digest, start: 0, end: 1 },
+            transactions: transactions_root(&transactions),
+            log_size: 0,
+            log_root: digest,
+            parent_seed: None,
+            payload: None,
+        };
+        Block::new(header, transactions).unwrap()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Block, Error> {
+        Block::decode(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn a_block_has_one_encoding() {
+        let block = block(vec![b"one".to_vec(), b"two".to_vec()]);
+        let bytes = block.encode();
+        assert_eq!(bytes.len(), block.encode_size());
+        assert_eq!(decode(&bytes).unwrap(), block);
+        for position in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut other = bytes.to_vec();
+                other[position] ^= 1 << bit;
+                let Ok(decoded) = decode(&other) else { continue };
+                assert_eq!(decoded.encode(), other, "two encodings of one block");
+                assert_ne!(decoded.model_digest(), block.model_digest(), "two blocks with one digest");
+            }
+        }
+        assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(decode(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn blocks_are_bounded() {
+        let most = |transaction: Vec<u8>, count| block(vec![transaction; count]).encode();
+        let limit = Block::max_encode_size(&());
+        for (transaction, count) in [(vec![0; 2_048], 512), (vec![0; TRANSACTION_BYTES_MAX], 8)] {
+            let bytes = most(transaction, count);
+            assert!(bytes.len() <= limit && decode(&bytes).is_ok());
+        }
+        assert!(decode(&most(vec![0], BLOCK_TRANSACTIONS_MAX + 1)).is_err());
+        assert!(decode(&most(vec![0; 2_049], 512)).is_err());
+        assert!(decode(&most(vec![0; TRANSACTION_BYTES_MAX + 1], 1)).is_err());
+        assert!(decode(&most(Vec::new(), 1)).is_err());
+    }
+}

@@ -96,3 +96,92 @@ where
         self.inner.verify((clock, context), ancestry).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use commonware_consensus::{CertifiableBlock as _, marshal::ancestry};
+    use commonware_cryptography::Digestible as _;
+    use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
+    use finality::{Header, StateOps, testing::Committee};
+    use model::{Digest, Round};
+
+    use super::*;
+    use crate::{
+        BlockInput, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta, block::transactions_root,
+        journal::Journal,
+    };
+
+    struct Nothing;
+
+    impl Machine for Nothing {
+        fn check(&self, _: &[u8]) -> Result<TransactionMeta, String> {
+            Err("nothing is accepted".to_owned())
+        }
+
+        fn reads(&self, _: &[Vec<u8>]) -> Vec<Key> {
+            Vec::new()
+        }
+
+        fn execute(&self, _: &BlockInput<'_>, _: &dyn Reads, _: Mode) -> Result<Executed, Stop> {
+            Ok(Executed::default())
+        }
+    }
+
+    /// Finds every block right at once.
+    #[derive(Clone)]
+    struct Agreeable;
+
+    impl<E: Clock> Application<E> for Agreeable {
+        type SigningScheme = Scheme;
+        type Context = BlockContext;
+        type Block = Block;
+        type Input = ();
+
+        async fn propose(&mut self, _: (E, BlockContext), _: impl Ancestry<Block>, (): ()) -> Option<Digested<Block>> {
+            None
+        }
+
+        async fn verify(&mut self, _: (E, BlockContext), _: impl Ancestry<Block>) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_block_from_the_future_gets_no_verdict_before_its_time() {
+        let digest = Digest::of(b"");
+        let header = |time_ms| Header {
+            round: Round { epoch: 0, view: 1 },
+            leader: Committee::deal(1).members()[0],
+            parent_view: 0,
+            parent: digest,
+            height: 1,
+            time_ms,
+            state_root: digest,
+            state_ops: StateOps { root: digest, start: 0, end: 1 },
+            transactions: transactions_root(&[]),
+            log_size: 0,
+            log_root: digest,
+            parent_seed: None,
+            payload: None,
+        };
+        let block = |time_ms| Block::new(header(time_ms), Vec::new()).expect("the leader is a key");
+        let folder = tempfile::tempdir().expect("a folder for the journal");
+        let journal = Journal::open(&folder.path().join("journal")).expect("an empty journal");
+        let core = Arc::new(Core::new(Arc::new(Nothing), journal, &block(0)).expect("an empty journal"));
+        deterministic::Runner::default().start(|clock| async move {
+            let mut voter = Paced { inner: Agreeable, core, heartbeat: Duration::from_secs(1) };
+            let start = crate::app::now_ms(&clock);
+            for (ahead_ms, waits_ms) in [(0, 0), (1_999, 0), (2_000, 0), (7_000, 5_000)] {
+                let now = crate::app::now_ms(&clock);
+                let block = block(now + ahead_ms);
+                let context = block.context();
+                let ancestry = ancestry::from_iter([Digested::precomputed(block.clone(), block.digest())]);
+                let verdict = Application::verify(&mut voter, (clock.child("vote"), context), ancestry).await;
+                assert!(verdict);
+                let waited = crate::app::now_ms(&clock) - now;
+                assert!(waited.abs_diff(waits_ms) <= 10, "{ahead_ms} ms ahead: waited {waited} ms");
+            }
+            assert!(crate::app::now_ms(&clock) >= start + 5_000);
+        });
+    }
+}
