@@ -5,7 +5,7 @@
 //! repeatedly, so that both sides can stream.
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures::stream::{BoxStream, Stream, StreamExt};
+use futures::stream::{BoxStream, StreamExt};
 use model::ContentId;
 use serde::{Deserialize, Serialize};
 
@@ -326,9 +326,4 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Item>, CarError> {
     }
     decoder.finish()?;
     Ok(items)
-}
-
-/// A stream of pieces that holds them already; for callers that have the whole CAR in memory.
-pub fn pieces(bytes: Bytes) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
-    futures::stream::once(async move { Ok(bytes) })
 }

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     Block, Store,
-    block::{RAW, SHA2_256, sha2_256_of},
+    block::sha2_256_of,
     peer::streams::{Control, Incoming},
     store::FLUSH_BYTES,
 };
@@ -526,7 +526,5 @@ async fn read_length(stream: &mut Stream) -> Result<Option<usize>, StreamError> 
 }
 
 fn entry(cid: &ContentId, cancel: bool) -> Entry {
-    debug_assert_eq!(cid.0.hash().code(), SHA2_256);
-    debug_assert!(cid.0.codec() >= RAW);
     Entry { cid: cid.0.to_bytes().into(), cancel, wanted: Wanted::Block, send_dont_have: !cancel }
 }

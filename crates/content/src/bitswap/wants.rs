@@ -181,7 +181,9 @@ impl Wants {
 
     /// `peer` says that it does not have a block.
     pub(crate) fn dont_have(&mut self, peer: PeerId, digest: &Digest) {
-        self.progressed_without_bytes(peer, digest);
+        if self.wants.get(digest).is_some_and(|want| want.asked == Some(peer)) {
+            self.give_elsewhere(peer, digest);
+        }
     }
 
     /// A block came from `peer`.
@@ -347,12 +349,6 @@ impl Wants {
         let Some(bytes) = state.outstanding.remove(digest) else { return false };
         state.in_flight -= bytes;
         true
-    }
-
-    fn progressed_without_bytes(&mut self, peer: PeerId, digest: &Digest) {
-        if self.wants.get(digest).is_some_and(|want| want.asked == Some(peer)) {
-            self.give_elsewhere(peer, digest);
-        }
     }
 
     fn give_elsewhere(&mut self, peer: PeerId, digest: &Digest) {
