@@ -17,6 +17,6 @@ mod conservation;
 mod draw;
 mod lapse;
 mod missing;
-mod speed;
+mod size;
 mod story;
 mod world;

@@ -1,6 +1,4 @@
-//! Fast enough that execution is never what a block waits for.
-
-use std::time::Instant;
+//! Blocks that are full, and state that stays small.
 
 use ledger::{Checked, Mode, execute_remembering};
 use model::*;
@@ -8,7 +6,7 @@ use model::*;
 use crate::world::*;
 
 #[test]
-fn five_hundred_simple_transactions_take_milliseconds() {
+fn five_hundred_transfers_of_one_account_fit_one_block() {
     let world = World::new();
     let sender = data_owner();
     let nonce = world.account(&sender.id()).nonce;
@@ -19,14 +17,9 @@ fn five_hundred_simple_transactions_take_milliseconds() {
         Checked::remembering(transaction, &world.network, &world.memo).unwrap();
     }
     let input = world.input(&list);
-    let began = Instant::now();
     let executed =
         execute_remembering(&world.genesis, &world.network, &input, &world.state, Mode::Verify, &world.memo).unwrap();
-    let taken = began.elapsed();
     assert_eq!(executed.included.len(), 500);
-    println!("500 transfers executed in {taken:?}");
-    // A bound that only something quadratic, or signatures checked again, would break on a loaded machine.
-    assert!(taken.as_millis() < 500, "{taken:?}");
 }
 
 #[test]
@@ -38,6 +31,5 @@ fn a_settled_task_leaves_little_state() {
     let complete = world.complete(&world.done(&task));
     world.block(vec![complete]);
     let (_, after) = world.state.size();
-    println!("state bytes per settled task: {}", after as i64 - before as i64);
     assert!(after - before < 400, "{} bytes", after - before);
 }
