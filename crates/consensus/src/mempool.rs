@@ -21,6 +21,9 @@ use crate::{
 const COUNT_MAX: usize = 16_384;
 /// Most bytes of them.
 const BYTES_MAX: usize = 64 << 20;
+/// The part of both that transactions from peers may use; the rest is for those submitted here. A validator that floods the
+/// others can so neither keep out their clients nor their own receipts.
+const PEERS_PART: (usize, usize) = (3, 4);
 /// Most waiting transactions of one account.
 const PER_ACCOUNT_MAX: usize = 4_096;
 /// A transaction that waited for so many blocks is dropped.
@@ -88,6 +91,23 @@ struct Pool {
     own: VecDeque<(Digest, u64)>,
 }
 
+/// Who brought a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Here,
+    Peer,
+}
+
+impl Origin {
+    /// Most transactions there may be for one more of this origin to be taken, and most bytes with it.
+    fn room(self) -> (usize, usize) {
+        match self {
+            Self::Here => (COUNT_MAX, BYTES_MAX),
+            Self::Peer => (COUNT_MAX / PEERS_PART.1 * PEERS_PART.0, BYTES_MAX / PEERS_PART.1 * PEERS_PART.0),
+        }
+    }
+}
+
 struct Waiting {
     id: Digest,
     bytes: Vec<u8>,
@@ -110,7 +130,7 @@ impl Mempool {
 
     /// Takes a transaction from a client.
     pub(crate) fn submit(&self, transaction: Vec<u8>) -> Result<Digest, SubmitError> {
-        let (id, new) = self.insert(transaction)?;
+        let (id, new) = self.insert(transaction, Origin::Here)?;
         if new {
             let mut pool = self.pool();
             let height = pool.height;
@@ -124,12 +144,12 @@ impl Mempool {
 
     /// Takes a transaction from a peer; what cannot be taken is dropped.
     pub(crate) fn receive(&self, transaction: Vec<u8>) {
-        if let Err(cause) = self.insert(transaction) {
+        if let Err(cause) = self.insert(transaction, Origin::Peer) {
             tracing::debug!(%cause, "transaction from a peer was not taken");
         }
     }
 
-    fn insert(&self, transaction: Vec<u8>) -> Result<(Digest, bool), SubmitError> {
+    fn insert(&self, transaction: Vec<u8>, origin: Origin) -> Result<(Digest, bool), SubmitError> {
         if transaction.len() > TRANSACTION_BYTES_MAX {
             return Err(SubmitError::TooLong { bytes: transaction.len() });
         }
@@ -138,7 +158,7 @@ impl Mempool {
             return Ok((id, false));
         }
         let meta = self.check(id, &transaction).map_err(SubmitError::Refused)?;
-        let new = self.pool().insert(id, meta, transaction)?;
+        let new = self.pool().insert(id, meta, transaction, origin)?;
         self.changed.notify_waiters();
         Ok((id, new))
     }
@@ -224,11 +244,19 @@ impl Mempool {
 }
 
 impl Pool {
-    fn insert(&mut self, id: Digest, meta: TransactionMeta, bytes: Vec<u8>) -> Result<bool, SubmitError> {
+    fn insert(
+        &mut self,
+        id: Digest,
+        meta: TransactionMeta,
+        bytes: Vec<u8>,
+        origin: Origin,
+    ) -> Result<bool, SubmitError> {
         if self.ids.contains_key(&id) {
             return Ok(false);
         }
-        if self.ids.len() >= COUNT_MAX || self.bytes + bytes.len() > BYTES_MAX {
+        self.withdraw_refused(&meta);
+        let (count_max, bytes_max) = origin.room();
+        if self.ids.len() >= count_max || self.bytes + bytes.len() > bytes_max {
             return Err(SubmitError::Full);
         }
         let account = self.accounts.entry(meta.account).or_default();
@@ -249,6 +277,15 @@ impl Pool {
         Ok(true)
     }
 
+    /// Makes way for another transaction of the same account and nonce, if the one that is there was refused: only the account
+    /// itself can have signed both, and it would wait for nothing.
+    fn withdraw_refused(&mut self, meta: &TransactionMeta) {
+        let there = self.accounts.get(&meta.account).and_then(|waiting| waiting.get(&meta.nonce));
+        if let Some(refused) = there.filter(|there| there.refusals > 0).map(|there| there.id) {
+            self.remove(&refused);
+        }
+    }
+
     fn remember(&mut self, id: Digest, meta: TransactionMeta) {
         if self.checked.insert(id, meta).is_none() {
             self.checked_order.push_back(id);
@@ -267,9 +304,8 @@ impl Pool {
 
     fn offer(&mut self, in_flight: &HashSet<Digest>) -> Vec<(Digest, Vec<u8>)> {
         let mut queues: VecDeque<_> = self
-            .turns
-            .iter()
-            .filter_map(|account| self.accounts.get(account))
+            .in_order()
+            .into_iter()
             .map(|waiting| waiting.values().filter(|entry| !in_flight.contains(&entry.id)).peekable())
             .collect();
         let (mut offer, mut room) = (Vec::new(), BLOCK_BYTES_MAX);
@@ -290,6 +326,20 @@ impl Pool {
             }
         }
         offer
+    }
+
+    /// Accounts as a proposal serves them: in turn, but those of transactions submitted here first, because this validator is
+    /// perhaps the only one that has them; and what was refused lately last, because it will probably be refused again.
+    fn in_order(&self) -> Vec<&BTreeMap<u64, Waiting>> {
+        let own = self.own.iter().filter_map(|(id, _)| self.ids.get(id));
+        let own: HashSet<_> = own.map(|meta| meta.account).collect();
+        let mut accounts: Vec<_> =
+            self.turns.iter().filter_map(|account| Some((account, self.accounts.get(account)?))).collect();
+        accounts.sort_by_key(|(account, waiting)| {
+            let is_refused = waiting.values().next().is_some_and(|first| first.retry_at > self.height);
+            (is_refused, !own.contains(*account))
+        });
+        accounts.into_iter().map(|(_, waiting)| waiting).collect()
     }
 
     fn refused(&mut self, ids: &[Digest]) {
@@ -340,5 +390,65 @@ impl Pool {
             self.accounts.remove(&meta.account);
             self.turns.retain(|turn| *turn != meta.account);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(pool: &mut Pool, account: u32, nonce: u64, text: &str, origin: Origin) -> Result<Digest, SubmitError> {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&account.to_be_bytes());
+        let bytes = format!("{account} {nonce} {text}").into_bytes();
+        let id = Digest::of(&bytes);
+        pool.insert(id, TransactionMeta { account: key, nonce }, bytes, origin)?;
+        if origin == Origin::Here {
+            pool.own.push_back((id, 0));
+        }
+        Ok(id)
+    }
+
+    fn offered(pool: &mut Pool) -> Vec<Digest> {
+        pool.offer(&HashSet::new()).into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn a_flood_from_peers_neither_fills_the_pool_nor_comes_first() {
+        let mut pool = Pool::default();
+        let mut account = 0;
+        let refused = loop {
+            account += 1;
+            if let Err(refused) = put(&mut pool, account, 0, "flood", Origin::Peer) {
+                break refused;
+            }
+        };
+        assert_eq!(refused, SubmitError::Full);
+        let own = put(&mut pool, account, 0, "ours", Origin::Here).unwrap();
+        let offer = offered(&mut pool);
+        assert_eq!(offer.len(), BLOCK_TRANSACTIONS_MAX);
+        assert_eq!(offer[0], own);
+    }
+
+    #[test]
+    fn what_was_refused_comes_last() {
+        let mut pool = Pool::default();
+        let stale = put(&mut pool, 1, 0, "stale", Origin::Here).unwrap();
+        let good = put(&mut pool, 2, 0, "good", Origin::Peer).unwrap();
+        assert_eq!(offered(&mut pool), [stale, good]);
+        pool.refused(&[stale]);
+        assert_eq!(offered(&mut pool), [good, stale]);
+    }
+
+    #[test]
+    fn a_refused_transaction_makes_way_for_another_with_its_nonce() {
+        let mut pool = Pool::default();
+        let first = put(&mut pool, 1, 0, "first", Origin::Here).unwrap();
+        let taken = put(&mut pool, 1, 0, "second", Origin::Here);
+        assert_eq!(taken, Err(SubmitError::NonceTaken { nonce: 0 }));
+        pool.refused(&[first]);
+        let second = put(&mut pool, 1, 0, "second", Origin::Here).unwrap();
+        assert_eq!(offered(&mut pool), [second]);
+        assert_eq!(pool.bytes, "1 0 second".len());
     }
 }
