@@ -297,7 +297,10 @@ impl Custodian {
         }
         let record = self.task_record(request, facts, releases);
         let post = post(request.task, &record);
-        actions.push(self.state.put_task(request.task, record));
+        // An executor that asks again and again must not make this disk grow: it is all written down already.
+        if self.state.task(&request.task) != Some(&record) {
+            actions.push(self.state.put_task(request.task, record));
+        }
         actions.push(post);
         actions.push(Action::Release(released));
         actions
