@@ -68,6 +68,7 @@ pub enum SimulatedError {
 
 const SWTPM: &str = "swtpm";
 const SETUP: &str = "swtpm_setup";
+const SETPRIV: &str = "setpriv";
 const LOCALCA: &str = "swtpm_localca";
 
 /// The certificate of the key that signs endorsement certificates.
@@ -176,6 +177,24 @@ impl Device {
     /// # Errors
     /// [`SimulatedError`].
     pub fn start(dir: &Path) -> Result<Self, SimulatedError> {
+        Self::start_by(dir, || Ok(Command::new(find(SWTPM, "swtpm")?)))
+    }
+
+    /// Like [`Device::start`], for a thread that lives as long as the TPM shall: the system also ends the TPM when that
+    /// thread ends. A software TPM (0.7) that loses its client while it answers a command does not notice; it would run on,
+    /// and keep its state from the next start.
+    ///
+    /// # Errors
+    /// [`SimulatedError`].
+    pub fn start_bound(dir: &Path) -> Result<Self, SimulatedError> {
+        Self::start_by(dir, || {
+            let mut command = Command::new(find(SETPRIV, "util-linux")?);
+            command.args(["--pdeathsig", "TERM", "--"]).arg(find(SWTPM, "swtpm")?);
+            Ok(command)
+        })
+    }
+
+    fn start_by(dir: &Path, program: impl Fn() -> Result<Command, SimulatedError>) -> Result<Self, SimulatedError> {
         // An earlier TPM on the same state ends as soon as it notices that its client has gone.
         const PATIENCE: Duration = Duration::from_secs(5);
         let dir = dir.canonicalize().map_err(file_error(dir))?;
@@ -184,7 +203,7 @@ impl Device {
         }
         let started = Instant::now();
         loop {
-            match Self::try_start(&dir) {
+            match Self::try_start(&dir, program()?) {
                 Err(SimulatedError::InUse(_)) if started.elapsed() < PATIENCE => {
                     thread::sleep(Duration::from_millis(20))
                 }
@@ -193,14 +212,13 @@ impl Device {
         }
     }
 
-    fn try_start(dir: &Path) -> Result<Self, SimulatedError> {
+    fn try_start(dir: &Path, mut program: Command) -> Result<Self, SimulatedError> {
         let shown = plain(dir)?;
-        let program = find(SWTPM, "swtpm")?;
         let failed = |cause: io::Error| SimulatedError::Failed { command: SWTPM, reason: cause.to_string() };
         // A file of its own: an earlier TPM that is just ending still writes to the old one.
         let _ = fs::remove_file(dir.join(LOG));
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
-        let child = Command::new(program)
+        let child = program
             .args(["socket", "--tpm2", "--terminate", "--server", "type=tcp,fd=0", "--seccomp", "action=kill"])
             .args(["--flags", "not-need-init,startup-clear"])
             .arg("--tpmstate")

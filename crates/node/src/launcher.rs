@@ -102,7 +102,8 @@ pub fn launch(config: &Path) -> Result<Infallible, LaunchError> {
 fn open_tpm(settings: &Config) -> Result<(Tpm, Option<UnixStream>), LaunchError> {
     match &settings.tpm {
         TpmSource::Simulated => {
-            let connection = simulated::Device::start(&settings.layout.tpm())?.into_socket();
+            // This thread lives on in the measured process.
+            let connection = simulated::Device::start_bound(&settings.layout.tpm())?.into_socket();
             let stream = connection.try_clone().and_then(Stream::new);
             let stream = stream.map_err(|cause| LaunchError::Device { device: settings.layout.tpm(), cause })?;
             Ok((Tpm::new(stream), Some(connection)))

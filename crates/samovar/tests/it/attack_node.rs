@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     guests,
     harness::{Network, Options, SAMOVAR, poll, poll_or},
+    story::alone,
 };
 
 /// Publishes a program and some data under fresh accounts.
@@ -103,6 +104,7 @@ fn executor(network: &Network) -> usize {
 /// One network through all of it, in the order in which it happens to operators; each step leaves it running.
 #[test]
 fn nodes_change_die_and_come_back_and_no_task_is_lost() {
+    let _alone = alone();
     let mut network = Network::create(Options { verdict_s: Some(VERDICT_S), overhead_s: Some(4) });
     a_changed_binary_gets_no_identity_until_the_release_key_approves_it(&mut network);
     let objects = Objects::publish(&network, &guests::busy(1));
@@ -165,10 +167,7 @@ fn a_node_that_was_killed_catches_up_and_takes_part_again(network: &mut Network,
     network.start(other);
 }
 
-fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(
-    network: &mut Network,
-    objects: &Objects,
-) {
+fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(network: &mut Network, objects: &Objects) {
     let before = objects.balance(network);
     let interrupted = objects.run_in_background(network, "dark");
     executor(network);
