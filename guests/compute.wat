@@ -1,4 +1,4 @@
-;; Keeps a processor busy for about a tenth of a second and asks for nothing: multiplies two 256 × 256 matrices of doubles
+;; Keeps a processor busy for about a third of a second and asks for nothing: multiplies two 256 × 256 matrices of doubles
 ;; six times, then sieves the primes below eight million. For measuring what surrounds a guest.
 (module
   ;; 0 a, 524288 b, 1048576 c, 2097152 sieve.
