@@ -138,6 +138,7 @@ impl Inputs for Endless {
 
 #[test]
 fn an_input_larger_than_any_memory_here_is_streamed() {
+    // The worker's own memory is bounded too, at a fraction of this: it would die if it kept what it has read.
     const BYTES: u64 = 1 << 30;
     let declared = Input { name: "input".into(), bytes: BYTES, chunk_bytes: CHUNK_BYTES };
     let limits = Limits { run_ms: 60_000, memory_bytes: 1 << 20, output_bytes: 100 };
