@@ -4,7 +4,10 @@
 //! they are final, and bodies are asked for until they come. Every node executes every block and so has every body;
 //! asking matters once a node can join from a state it did not execute (state sync), which is left for later.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use commonware_cryptography::ed25519;
@@ -19,7 +22,7 @@ use crate::{block::TRANSACTION_BYTES_MAX, core::Core};
 pub(crate) const MESSAGE_BYTES_MAX: usize = 512 << 10;
 /// How often what had no effect is sent again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Transactions are collected for so long before they are sent together, so that a burst does not use up the quota.
+/// After sending, transactions are collected for so long and sent together, so that a burst does not use up the quota.
 const COLLECT: Duration = Duration::from_millis(10);
 /// Most bodies asked for at a time.
 const WANTED_MAX: usize = 64;
@@ -36,7 +39,11 @@ where
     R: Receiver<PublicKey = ed25519::PublicKey>,
 {
     let mut again = clock.current() + AGAIN;
+    let mut sent = clock.current();
+    // When what was submitted is sent: at once, unless something was sent a moment ago.
+    let mut send_at: Option<SystemTime> = None;
     loop {
+        let wake = send_at.map_or(again, |at| at.min(again));
         select! {
             message = receiver.recv() => {
                 let Ok((peer, message)) = message else { return };
@@ -45,26 +52,33 @@ where
                     sender.send(Recipients::One(peer), answer, false);
                 }
             },
-            _ = core.pool.outgoing.notified() => {
-                clock.sleep(COLLECT).await;
-                loop {
-                    let transactions = core.pool.unsent(MESSAGE_BYTES_MAX / 2);
-                    if transactions.is_empty() {
-                        break;
-                    }
-                    sender.send(Recipients::All, transactions_message(&transactions), false);
-                }
-            },
+            _ = core.pool.outgoing.notified() => send_at = Some(sent + COLLECT),
             _ = core.wanted.asked.notified() => ask(&core, &mut sender),
-            _ = clock.sleep_until(again) => {
-                again = clock.current() + AGAIN;
-                let overdue = core.pool.overdue(MESSAGE_BYTES_MAX / 2);
-                if !overdue.is_empty() {
-                    sender.send(Recipients::All, transactions_message(&overdue), false);
+            _ = clock.sleep_until(wake) => {
+                let now = clock.current();
+                if send_at.is_some_and(|at| at <= now) {
+                    (send_at, sent) = (None, now);
+                    send_all(|| core.pool.unsent(MESSAGE_BYTES_MAX / 2), &mut sender);
                 }
-                ask(&core, &mut sender);
+                if again <= now {
+                    again = now + AGAIN;
+                    let mut overdue = Some(core.pool.overdue(MESSAGE_BYTES_MAX / 2));
+                    send_all(|| overdue.take().unwrap_or_default(), &mut sender);
+                    ask(&core, &mut sender);
+                }
             },
         }
+    }
+}
+
+/// Sends transactions to all peers until there are none left.
+fn send_all<S: Sender<PublicKey = ed25519::PublicKey>>(mut next: impl FnMut() -> Vec<Vec<u8>>, sender: &mut S) {
+    loop {
+        let transactions = next();
+        if transactions.is_empty() {
+            return;
+        }
+        sender.send(Recipients::All, transactions_message(&transactions), false);
     }
 }
 
