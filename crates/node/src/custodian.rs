@@ -12,7 +12,8 @@ use custody::{
 };
 use finality::Finalized;
 use model::{
-    Canonical, ContentId, DepositAck, Fact, NodeId, Record, ReleaseRequest, Signed, Verdict, api::DepositRequest,
+    Canonical, ContentId, DepositAck, Fact, NodeId, Record, ReleaseRequest, Signed, TaskId, Verdict,
+    api::DepositRequest,
 };
 
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
 
 /// Records observed with one proof.
 const OBSERVE_MAX: usize = 256;
+/// How often the records of a task are looked up again because they changed meanwhile.
+const LOOKS_MAX: usize = 4;
 /// How long a request for a task waits for this node to have read the block that assigned it.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
@@ -224,16 +227,24 @@ impl Custody {
         };
         // The executor may have read its block a moment earlier.
         self.index.until(CATCH_UP_MAX, known).await;
-        let places = {
-            let facts = self.index.facts();
-            facts.open_task(&task).and_then(|open| {
-                let current = open.assignment.as_ref()?;
-                evidence::places_now(&facts, &open.task, &current.assignment)
-            })
-        };
-        let Some(places) = places else { return Ok(Err(FactsError { task, what: "assignment" })) };
-        let (head, records) = self.chain.finalized(&places).await?;
-        Ok(ReleaseFacts::from_records(head, task, request.assignment, records))
+        for _ in 0..LOOKS_MAX {
+            let Some(places) = self.places(&task) else { return Ok(Err(FactsError { task, what: "assignment" })) };
+            let (head, records) = self.chain.finalized(&places).await?;
+            // The head may be younger than what the index had read: terms that came between count as well (R5).
+            self.index.until_height(head.height()).await;
+            let is_all = self.index.tip().height >= head.height() && self.places(&task).as_ref() == Some(&places);
+            if is_all {
+                return Ok(ReleaseFacts::from_records(head, task, request.assignment, records));
+            }
+        }
+        Ok(Err(FactsError { task, what: "state of its terms" }))
+    }
+
+    fn places(&self, task: &TaskId) -> Option<Vec<u64>> {
+        let facts = self.index.facts();
+        let open = facts.open_task(task)?;
+        let current = open.assignment.as_ref()?;
+        evidence::places_now(&facts, &open.task, &current.assignment)
     }
 
     /// Appraises the evidence behind a verdict and tells the machine.

@@ -20,6 +20,7 @@ use attest::{
 };
 use custody::{LocalSealError, NodeIdentity};
 use model::{Canonical, Digest, EncodingError, EventLog, Genesis};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -38,6 +39,9 @@ pub enum NodeError {
     /// Not started by a launcher.
     #[error("this command is for `samovar node` to use")]
     Arguments,
+    /// The kernel does not keep others out.
+    #[error("cannot keep the memory of this process private")]
+    Memory(#[source] io::Error),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -95,7 +99,7 @@ impl NodeError {
     /// What to do next.
     pub fn hint(&self) -> String {
         match self {
-            Self::Arguments => "run `samovar node --config FILE`".into(),
+            Self::Arguments | Self::Memory(_) => "run `samovar node --config FILE`".into(),
             Self::NotApproved(_) | Self::Sealed(SealError::NotApproved { .. }) => {
                 "if you built it and trust it: `samovar network approve DIR`, then start the node again".into()
             }
@@ -120,6 +124,7 @@ impl NodeError {
 /// [`NodeError`].
 pub fn measured_main(arguments: Vec<OsString>) -> Result<(), NodeError> {
     telemetry::start();
+    keep_memory_private().map_err(NodeError::Memory)?;
     let (config_path, connection) = read_arguments(arguments)?;
     let config = Config::load(&config_path)?;
     let genesis: Genesis = decode(&config.genesis, Genesis::BYTES_MAX)?;
@@ -129,6 +134,12 @@ pub fn measured_main(arguments: Vec<OsString>) -> Result<(), NodeError> {
     let share = open_share(&config, &identity)?;
     let intermediates = intermediates(&config)?;
     run(config, genesis, Secrets { identity, share, tpm: TpmParts { tpm, log, intermediates } })
+}
+
+/// Keeps keys and plaintext out of core files, and other processes of this user out of this memory.
+fn keep_memory_private() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
 }
 
 fn run(config: Config, genesis: Genesis, secrets: Secrets) -> Result<(), NodeError> {
@@ -215,6 +226,13 @@ fn read(path: &Path) -> Result<Vec<u8>, NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_core_file_holds_a_key() {
+        keep_memory_private().unwrap();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+    }
 
     fn arguments(text: &str) -> Option<(PathBuf, Option<RawFd>)> {
         read_arguments(text.split(' ').map(OsString::from).collect()).ok()

@@ -178,12 +178,14 @@ impl Node {
             peers,
             progress,
             metrics,
+            turns: api::Turns::default(),
         });
 
         let mut parts = JoinSet::new();
         let blocks = chain.consensus().subscribe(1);
         parts.spawn(follow(index.clone(), blocks));
-        parts.spawn(named("peer answers", peers::serve(answerers, inbound)));
+        let members: Vec<_> = genesis.validators.iter().map(|validator| validator.node).collect();
+        parts.spawn(named("peer answers", peers::serve(answerers, members, inbound)));
         catch_up(&chain, &index).await;
         custody.resume();
         parts.spawn(named("custody", custody.clone().observe()));

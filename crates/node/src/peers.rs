@@ -3,11 +3,11 @@
 //! The bytes travel over the content peers' encrypted connections, whose identity is the node's own key; still, nothing
 //! is believed because of who brought it. What matters is signed or proven, and the roles check it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use model::{Blob, Canonical, ContentId, EncodingError, NodeId, Signed, StorageAck, TaskId, api::TaskEvent};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::{appraiser::Appraising, custodian::Custody, progress::Progress, storage::Storage};
 
@@ -15,8 +15,12 @@ use crate::{appraiser::Appraising, custodian::Custody, progress::Progress, stora
 const VERSION: u32 = 1;
 /// Most bytes of one message. Evidence with its certificates is the largest.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 256 << 10;
-/// Questions answered at a time; further ones wait, and the asker's timeout ends the wait.
-const ANSWERING_MAX: usize = 256;
+/// Questions of one node answered at a time; it is told to wait with further ones. One for each node, so that none can keep out
+/// another.
+const ANSWERING_MAX: usize = 32;
+/// Questions about progress under way at a time, to all nodes together. They are for showing, and anybody with a browser causes
+/// them: they must not use up the turns that other nodes give this one.
+const PROGRESS_MAX: usize = 4;
 /// How long a peer may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a peer may take to fetch what it is asked to store.
@@ -118,11 +122,12 @@ pub(crate) enum NoAnswer {
 #[derive(Clone)]
 pub(crate) struct Peers {
     peer: content::Peer,
+    progress: Arc<Semaphore>,
 }
 
 impl Peers {
     pub(crate) fn new(peer: content::Peer) -> Self {
-        Self { peer }
+        Self { peer, progress: Arc::new(Semaphore::new(PROGRESS_MAX)) }
     }
 
     /// How many content peers are connected.
@@ -165,6 +170,10 @@ impl Peers {
 
     /// Asks an executor how far a task is. Nothing, if it does not say: this is for showing only.
     pub(crate) async fn progress(&self, node: NodeId, task: TaskId, from: usize, hold: Duration) -> Vec<TaskEvent> {
+        let Ok(_turn) = self.progress.try_acquire() else {
+            tokio::time::sleep(hold).await;
+            return Vec::new();
+        };
         let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(HOLD_MS_MAX);
         let from = u32::try_from(from).unwrap_or(u32::MAX);
         match self.ask(node, Question::Progress { task, from, hold_ms }, hold + PATIENCE).await {
@@ -185,17 +194,50 @@ pub(crate) struct Answerers {
     pub(crate) progress: Arc<Progress>,
 }
 
-/// Answers questions until the peer stops.
-pub(crate) async fn serve(answerers: Arc<Answerers>, mut inbound: mpsc::Receiver<content::Inbound>) {
-    let slots = Arc::new(Semaphore::new(ANSWERING_MAX));
+/// Answers the questions of `members` until the peer stops. Strangers have nothing to ask.
+pub(crate) async fn serve(
+    answerers: Arc<Answerers>,
+    members: impl IntoIterator<Item = NodeId>,
+    mut inbound: mpsc::Receiver<content::Inbound>,
+) {
+    let turns = Turns::new(members);
     while let Some(request) = inbound.recv().await {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        let answerers = answerers.clone();
-        tokio::spawn(async move {
-            let reply = answerers.answer(request.from, &request.body).await;
-            request.reply(encode(reply));
-            drop(slot);
-        });
+        match turns.take(&request.from) {
+            Ok(turn) => {
+                let answerers = answerers.clone();
+                tokio::spawn(async move {
+                    let reply = answerers.answer(request.from, &request.body).await;
+                    request.reply(encode(reply));
+                    drop(turn);
+                });
+            }
+            Err(no_turn) => request.reply(encode(Reply::Refused(no_turn.to_string()))),
+        }
+    }
+}
+
+/// How many questions of whom are being answered.
+struct Turns(HashMap<NodeId, Arc<Semaphore>>);
+
+/// Why a question is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum NoTurn {
+    /// A stranger asks.
+    #[error("only nodes that the committee has approved are answered")]
+    Stranger,
+    /// Too fast.
+    #[error("{ANSWERING_MAX} questions of this node are being answered; ask again")]
+    TooMany,
+}
+
+impl Turns {
+    fn new(members: impl IntoIterator<Item = NodeId>) -> Self {
+        Self(members.into_iter().map(|member| (member, Arc::new(Semaphore::new(ANSWERING_MAX)))).collect())
+    }
+
+    fn take(&self, from: &NodeId) -> Result<OwnedSemaphorePermit, NoTurn> {
+        let turns = self.0.get(from).ok_or(NoTurn::Stranger)?;
+        turns.clone().try_acquire_owned().map_err(|_| NoTurn::TooMany)
     }
 }
 
@@ -230,6 +272,18 @@ mod tests {
         assert_eq!(decode::<Question>(&encode(question.clone())).unwrap(), question);
         let reply = Reply::Refused("no".into());
         assert_eq!(decode::<Reply>(&encode(reply.clone())).unwrap(), reply);
+    }
+
+    #[test]
+    fn strangers_and_floods_are_not_answered_and_keep_nobody_out() {
+        let [member, other, stranger] = [1, 2, 3].map(|byte| model::AccountId([byte; 32]));
+        let turns = Turns::new([member, other]);
+        assert_eq!(turns.take(&stranger).err(), Some(NoTurn::Stranger));
+        let mut taken: Vec<_> = (0..ANSWERING_MAX).map(|_| turns.take(&member).unwrap()).collect();
+        assert_eq!(turns.take(&member).err(), Some(NoTurn::TooMany));
+        turns.take(&other).unwrap();
+        taken.pop();
+        turns.take(&member).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Content: what this node has, what it fetches for others to keep, and its word that it keeps it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use content::{Block, FetchError, Peer, Store};
 use custody::NodeIdentity;
@@ -11,8 +11,13 @@ use crate::{chain::Chain, index::Index, peers::Peers};
 
 /// Most bytes of one file.
 const FILE_BYTES_MAX: u64 = 64 << 30;
-/// Files fetched for keeping at a time; further requests wait.
+/// Files fetched for other nodes at a time; further requests wait.
 const FETCHING_MAX: usize = 16;
+/// Files fetched at a time for whoever asks over HTTP. A root that nobody has holds its turn until the fetch gives up, so these
+/// turns are not the ones that results wait for.
+const FETCHING_FOR_STRANGERS_MAX: usize = 8;
+/// How long a stranger waits for a turn.
+const STRANGERS_WAIT: Duration = Duration::from_secs(10);
 
 /// The blocks here and the peers who have others.
 #[derive(Clone)]
@@ -31,9 +36,9 @@ impl Content {
         &self.store
     }
 
-    /// Fetches everything under `root` that is not here, and keeps it. Returns the bytes of the file.
-    pub(crate) async fn fetch(&self, root: &ContentId) -> Result<u64, FetchError> {
-        self.peer.fetch_all(root, FILE_BYTES_MAX, &|_| {}).await
+    /// Fetches everything under `root` that is not here, and keeps it: a file of at most `bytes_max` bytes. Returns its bytes.
+    pub(crate) async fn fetch(&self, root: &ContentId, bytes_max: u64) -> Result<u64, FetchError> {
+        self.peer.fetch_all(root, bytes_max.min(FILE_BYTES_MAX), &|_| {}).await
     }
 
     /// One block, from here or from a peer.
@@ -62,6 +67,7 @@ pub(crate) struct Storage {
     identity: Arc<NodeIdentity>,
     peers: Peers,
     fetching: Semaphore,
+    fetching_for_strangers: Semaphore,
 }
 
 /// Why something was not stored.
@@ -77,6 +83,9 @@ pub(crate) enum NotStored {
     /// A stranger asks.
     #[error("{0} is no node of this network")]
     NoMember(NodeId),
+    /// Many strangers ask.
+    #[error("this node fetches {FETCHING_FOR_STRANGERS_MAX} files for others already")]
+    Busy,
     /// Fewer nodes than needed have said that they keep a result.
     #[error("{got} nodes store the result, {needed} are needed")]
     TooFewCopies {
@@ -95,13 +104,20 @@ impl Storage {
         identity: Arc<NodeIdentity>,
         peers: Peers,
     ) -> Self {
-        Self { content, chain, index, identity, peers, fetching: Semaphore::new(FETCHING_MAX) }
+        let fetching = Semaphore::new(FETCHING_MAX);
+        let fetching_for_strangers = Semaphore::new(FETCHING_FOR_STRANGERS_MAX);
+        Self { content, chain, index, identity, peers, fetching, fetching_for_strangers }
     }
 
-    /// Fetches every block under `root`, keeps it, and says so.
+    /// Fetches every block under `root` for whoever asks, keeps it, and says so.
     pub(crate) async fn acknowledge(&self, root: ContentId) -> Result<Signed<StorageAck>, NotStored> {
-        let _slot = self.fetching.acquire().await.map_err(|_| NotStored::Stopping)?;
-        let bytes = self.content.fetch(&root).await?;
+        let turn = tokio::time::timeout(STRANGERS_WAIT, self.fetching_for_strangers.acquire()).await;
+        let _turn = turn.map_err(|_| NotStored::Busy)?.map_err(|_| NotStored::Stopping)?;
+        self.keep(root).await
+    }
+
+    async fn keep(&self, root: ContentId) -> Result<Signed<StorageAck>, NotStored> {
+        let bytes = self.content.fetch(&root, FILE_BYTES_MAX).await?;
         self.content.announce(&root).await;
         let until_ms = self.index.tip().time_ms.saturating_add(self.chain.genesis().limits.storage_ms);
         let ack = StorageAck { content: root, bytes, until_ms, node: self.identity.node_id() };
@@ -117,7 +133,8 @@ impl Storage {
         if self.index.facts().node(&peer).is_none() {
             return Err(NotStored::NoMember(peer));
         }
-        self.acknowledge(root).await
+        let _turn = self.fetching.acquire().await.map_err(|_| NotStored::Stopping)?;
+        self.keep(root).await
     }
 
     /// Asks other nodes to keep everything under `roots`, all at once, until `copies` of them have said so for every root.

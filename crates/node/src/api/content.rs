@@ -1,12 +1,13 @@
 //! Content in: uploads as CAR, acknowledgements of storage, deposits of shares.
 
-use std::sync::Arc;
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     body::Body as HttpBody,
     extract::{Path, State},
     http::HeaderMap,
 };
+use content::{FetchError, StoreError, UnixFsError, car::CarError};
 use futures::StreamExt;
 use model::{
     ContentId,
@@ -23,6 +24,9 @@ use crate::{custodian::DepositRefused, storage::NotStored};
 /// Most bytes of one upload: 64 GiB of file and its vertices.
 pub(crate) const UPLOAD_BYTES_MAX: u64 = 65 << 30;
 
+/// Longest pause within an upload: whoever sends nothing holds a turn.
+const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(30);
+
 /// Stores the blocks of a CAR (version 1). Streamed: memory does not grow with its size.
 #[utoipa::path(
     post, path = "/v1/content", tag = "content",
@@ -30,10 +34,24 @@ pub(crate) const UPLOAD_BYTES_MAX: u64 = 65 << 30;
     responses((status = 200, description = "Uploaded"), (status = 422, description = "Problem"))
 )]
 pub(crate) async fn upload(State(api): State<Arc<Api>>, headers: HeaderMap, body: HttpBody) -> Answer {
-    let pieces = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other)).boxed();
-    let received = content::car::receive(api.content.store(), pieces, UPLOAD_BYTES_MAX).await.map_err(|cause| {
-        Refused::forbidden(crate::chain_of(&cause), "upload a CAR v1 made by `samovar publish` or `ipfs dag export`")
-    })?;
+    let Ok(_turn) = api.turns.uploads.try_acquire() else {
+        return Err(Refused::unavailable("this node receives as many uploads as it takes at a time"));
+    };
+    let mut data = body.into_data_stream();
+    let pieces = async_stream::stream! {
+        loop {
+            match tokio::time::timeout(UPLOAD_PAUSE_MAX, data.next()).await {
+                Ok(Some(piece)) => yield piece.map_err(io::Error::other),
+                Ok(None) => return,
+                Err(_) => {
+                    yield Err(io::ErrorKind::TimedOut.into());
+                    return;
+                }
+            }
+        }
+    };
+    let received = content::car::receive(api.content.store(), pieces.boxed(), UPLOAD_BYTES_MAX).await;
+    let received = received.map_err(|cause| not_received(&cause))?;
     let Some((root, bytes)) = received.roots.first().copied() else {
         return Err(Refused::malformed("the CAR names no root"));
     };
@@ -41,6 +59,19 @@ pub(crate) async fn upload(State(api): State<Arc<Api>>, headers: HeaderMap, body
         api.content.announce(root).await;
     }
     Ok(Form::accepted(&headers).answer(&Uploaded { root, blocks: received.blocks, bytes }))
+}
+
+/// Whose fault it is. What this node's disk says is for its log: it names folders.
+fn not_received(cause: &CarError) -> Refused {
+    match cause {
+        CarError::Store(StoreError::Full { .. } | StoreError::DiskFull { .. }) => {
+            Refused::unavailable("this node has no room for more content")
+        }
+        CarError::Store(_) | CarError::Root(UnixFsError::Store(_)) => Refused::internal(cause),
+        _ => {
+            Refused::forbidden(crate::chain_of(cause), "upload a CAR v1 made by `samovar publish` or `ipfs dag export`")
+        }
+    }
 }
 
 /// Fetches every block under a CID from whoever has it, keeps it, and signs a storage acknowledgement.
@@ -53,7 +84,8 @@ pub(crate) async fn acknowledge(State(api): State<Arc<Api>>, headers: HeaderMap,
     let root: ContentId = parse(&cid)?;
     match api.storage.acknowledge(root).await {
         Ok(ack) => Ok(Form::accepted(&headers).answer(&ack)),
-        Err(cause @ NotStored::Fetch(_)) => Err(Refused::unavailable(crate::chain_of(&cause))),
+        Err(cause @ NotStored::Fetch(FetchError::Store(_))) => Err(Refused::internal(&cause)),
+        Err(cause @ (NotStored::Fetch(_) | NotStored::Busy)) => Err(Refused::unavailable(crate::chain_of(&cause))),
         Err(cause) => Err(Refused::internal(&cause)),
     }
 }

@@ -12,11 +12,14 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderMap, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use model::{Genesis, NodeId, TaskId, Transaction, api::TaskEvent};
+use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 
 use self::answer::{Answer, Form, Refused, bytes};
@@ -28,6 +31,13 @@ use crate::{
 /// Most bytes of a request body, uploads apart: a transaction or a deposit as JSON is about twice its canonical form.
 const BODY_BYTES_MAX: usize = 4 * Transaction::BYTES_MAX;
 const _: () = assert!(BODY_BYTES_MAX < Genesis::BYTES_MAX);
+
+/// Requests answered at a time.
+const REQUESTS_MAX: usize = 512;
+/// Uploads received at a time.
+const UPLOADS_MAX: usize = 16;
+/// Streams of events open at a time.
+const LISTENERS_MAX: usize = 256;
 
 /// What the handlers need.
 pub(crate) struct Api {
@@ -41,6 +51,25 @@ pub(crate) struct Api {
     pub(crate) peers: Peers,
     pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) turns: Turns,
+}
+
+/// How much is done for strangers at a time. Whatever is above is refused, so that a crowd at the API costs the roles of this
+/// node neither memory nor threads.
+pub(crate) struct Turns {
+    pub(crate) requests: Semaphore,
+    pub(crate) uploads: Semaphore,
+    pub(crate) listeners: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            requests: Semaphore::new(REQUESTS_MAX),
+            uploads: Semaphore::new(UPLOADS_MAX),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+        }
+    }
 }
 
 impl Api {
@@ -92,7 +121,16 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/metrics", get(metrics))
         .route("/openapi.json", get(openapi))
         .fallback(nowhere)
+        .layer(middleware::from_fn_with_state(api.clone(), in_turn))
         .with_state(api)
+}
+
+/// Answers a request if there is a turn for it.
+async fn in_turn(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    match api.turns.requests.try_acquire() {
+        Ok(_turn) => next.run(request).await,
+        Err(_) => Refused::unavailable("this node answers as many requests as it takes at a time").into_response(),
+    }
 }
 
 /// Metrics in the OpenMetrics text format.
@@ -151,7 +189,7 @@ mod tests {
     #[test]
     fn the_document_lists_every_route() {
         let document = Document::openapi();
-        assert_eq!(document.paths.paths.len(), 19);
+        assert_eq!(document.paths.paths.len(), 20);
         assert!(document.paths.paths.contains_key("/v1/tasks/{id}/proof"));
     }
 }

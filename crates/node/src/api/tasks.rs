@@ -16,6 +16,7 @@ use model::{
     api::{Phase, TaskEvent},
 };
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Api,
@@ -110,11 +111,20 @@ pub(crate) async fn proof(State(api): State<Arc<Api>>, Path(id): Path<String>) -
 )]
 pub(crate) async fn events(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id: TaskId = parse(&id)?;
-    Ok(Sse::new(event_stream(api, id)).keep_alive(KeepAlive::default()).into_response())
+    let Ok(turn) = api.turns.listeners.clone().try_acquire_owned() else {
+        return Err(Refused::unavailable("this node has as many listeners as it takes at a time"));
+    };
+    Ok(Sse::new(event_stream(api, id, turn)).keep_alive(KeepAlive::default()).into_response())
 }
 
-fn event_stream(api: Arc<Api>, id: TaskId) -> impl Stream<Item = Result<Event, Infallible>> {
+fn event_stream(
+    api: Arc<Api>,
+    id: TaskId,
+    turn: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Event, Infallible>> {
     async_stream::stream! {
+        // Given back when the stream ends or the listener goes.
+        let _turn = turn;
         let end = tokio::time::Instant::now() + STREAM_MAX;
         let mut blocks = api.index.watch();
         let mut reporter = Reporter::new(id);

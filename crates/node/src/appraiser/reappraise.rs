@@ -1,7 +1,10 @@
 //! A custodian's own appraisal (rule R7): the evidence behind a verdict is judged again, and its TPM challenged again, so
 //! that no vote of others has to be believed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use attest::{
     AppraiseError, Appraised, ChallengeError, Expectation,
@@ -58,20 +61,22 @@ pub(crate) struct Reappraiser {
     content: Content,
     peers: Peers,
     challenger: Arc<Mutex<Challenger>>,
-    /// One appraisal at a time: a challenge can be answered once.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    /// One appraisal of a node at a time: a challenge can be answered once. One for each node: whoever keeps silent must not
+    /// hold up the others.
+    turns: Arc<Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
 impl Reappraiser {
     pub(crate) fn new(me: NodeId, chain: Chain, content: Content, peers: Peers) -> Self {
-        Self { me, chain, content, peers, challenger: Arc::default(), turn: Arc::default() }
+        Self { me, chain, content, peers, challenger: Arc::default(), turns: Arc::default() }
     }
 
     /// Fetches the evidence behind a verdict, appraises it as of the moment the verdict was accepted, and challenges the
     /// TPM that it names.
     pub(crate) async fn reappraise(&self, verdict: &Finalized<Verdict>) -> Result<Appraised, NotAppraised> {
-        let _turn = self.turn.lock().await;
         let named = verdict.get();
+        let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(named.node).or_default().clone();
+        let _turn = turn.lock().await;
         let evidence: Evidence = self.decoded(&named.evidence, Evidence::BYTES_MAX).await?;
         let log: EventLog = self.decoded(&evidence.tpm.log, attest::launcher::LOG_BYTES_MAX).await?;
         let block = self.chain.block_at(evidence.block.height).await?;
