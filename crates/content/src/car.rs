@@ -295,8 +295,11 @@ impl Receiving {
     fn finish(self) -> Result<Received, CarError> {
         self.decoder.finish()?;
         self.store.flush().map_err(CarError::Store)?;
-        let mut roots = Vec::with_capacity(self.roots.len());
+        let mut roots: Vec<(ContentId, u64)> = Vec::with_capacity(self.roots.len());
         for root in self.roots {
+            if roots.iter().any(|(done, _)| *done == root) {
+                continue; // a root that is named again is not looked through again
+            }
             let bytes = unixfs::complete(&self.store, &root).map_err(CarError::Root)?;
             roots.push((root, bytes));
         }

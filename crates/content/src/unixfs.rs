@@ -4,7 +4,10 @@
 //! Reading accepts any width and leaf size, so that files of other implementations can be fetched, but only raw leaves
 //! and inner vertices without metadata; directories are not files.
 
-use std::io::{self, Read, Write};
+use std::{
+    collections::HashMap,
+    io::{self, Read, Write},
+};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
@@ -27,6 +30,8 @@ const DEPTH_MAX: usize = 8;
 /// Most links visited under a root: 1 TiB under the profile. A few blocks that share their vertices can stand for any
 /// number of leaves, so this, not the size of what is stored, bounds the work.
 const LEAVES_MAX: u64 = 1 << 20;
+/// Leaves whose presence is remembered while a root is checked.
+const SEEN_MAX: usize = 4096;
 /// Leaves read ahead of whoever consumes an export.
 const EXPORT_AHEAD: usize = 4;
 
@@ -239,9 +244,15 @@ pub fn layout(store: &Store, root: &ContentId) -> Result<Layout, UnixFsError> {
 /// [`UnixFsError::Missing`] names the first block that is not here; the enum lists the rest.
 pub fn complete(store: &Store, root: &ContentId) -> Result<u64, UnixFsError> {
     let mut single = 0;
+    // Whoever makes a root of few blocks that stand for a million leaves must not make us ask the disk a million times.
+    let mut seen: HashMap<ContentId, u64> = HashMap::new();
     let bytes = for_each_vertex(store, root, &mut |visit, _| {
         if let Visit::Leaf { cid, bytes, .. } = *visit {
-            let here = store.size(&cid).ok_or(UnixFsError::Missing { cid })?;
+            let known = seen.get(&cid).copied();
+            let here = known.or_else(|| store.size(&cid)).ok_or(UnixFsError::Missing { cid })?;
+            if known.is_none() && seen.len() < SEEN_MAX {
+                seen.insert(cid, here);
+            }
             check_leaf_size(&cid, bytes, here)?;
             single = here;
         }

@@ -32,16 +32,20 @@ use super::{
 use crate::{
     Block, Store,
     block::sha2_256_of,
-    peer::streams::{Control, Incoming},
+    peer::{
+        Known,
+        streams::{Control, Incoming},
+    },
     store::FLUSH_BYTES,
 };
 
-/// Memory for replies under way to all peers, in units of one mebibyte.
-const REPLY_BUDGET: usize = 96;
+/// Memory for replies under way to all peers that we stay connected to, in units of one mebibyte; and as much for messages
+/// being read from them.
+const BUDGET: usize = 64;
+/// The same for strangers. Theirs is apart: they cost nothing to make up, and slow ones hold what they have for long.
+const STRANGERS_BUDGET: usize = 32;
 /// What a reply may take of it: just below one mebibyte and then one largest block.
 const REPLY_COST: u32 = 3;
-/// Memory for messages being read from all peers, in units of one mebibyte.
-const READ_BUDGET: usize = 96;
 /// Messages that one peer may send us at a time; its other streams wait.
 const READS_PER_PEER: usize = 4;
 /// A stream that moves no byte for this long is given up.
@@ -76,12 +80,25 @@ struct Inner {
     store: Store,
     wants: Mutex<Wants>,
     links: Mutex<HashMap<PeerId, Arc<Link>>>,
-    reply_budget: Arc<Semaphore>,
-    read_budget: Arc<Semaphore>,
+    known: Known,
+    budget: Budget,
+    strangers_budget: Budget,
     flushing: Arc<Semaphore>,
     counters: Counters,
     /// Fetches are dropped wherever their owner is dropped, possibly outside the runtime; closing them may spawn.
     runtime: Handle,
+}
+
+/// Memory that is left for messages.
+struct Budget {
+    replies: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+}
+
+impl Budget {
+    fn of(mebibytes: usize) -> Self {
+        Self { replies: Arc::new(Semaphore::new(mebibytes)), reads: Arc::new(Semaphore::new(mebibytes)) }
+    }
 }
 
 /// What goes between us and one peer.
@@ -113,14 +130,15 @@ struct Outgoing {
 
 impl Exchange {
     /// Starts the tasks that live as long as the swarm does.
-    pub(crate) fn start(control: Control, incoming: Incoming, store: Store) -> Self {
+    pub(crate) fn start(control: Control, incoming: Incoming, store: Store, known: Known) -> Self {
         let exchange = Self(Arc::new(Inner {
             control,
             store,
             wants: Mutex::default(),
             links: Mutex::default(),
-            reply_budget: Arc::new(Semaphore::new(REPLY_BUDGET)),
-            read_budget: Arc::new(Semaphore::new(READ_BUDGET)),
+            known,
+            budget: Budget::of(BUDGET),
+            strangers_budget: Budget::of(STRANGERS_BUDGET),
             flushing: Arc::new(Semaphore::new(1)),
             counters: Counters::default(),
             runtime: Handle::current(),
@@ -216,17 +234,18 @@ impl Exchange {
 
     async fn write_until_idle(self, peer: PeerId, link: Arc<Link>) {
         let mut stream = None;
-        let mut outgoing = self.next_outgoing(&link).await;
+        let mut outgoing = self.next_outgoing(peer, &link).await;
         loop {
             if outgoing.messages.is_empty() {
                 if !link.wait_until_filled().await {
                     break;
                 }
-                outgoing = self.next_outgoing(&link).await;
+                outgoing = self.next_outgoing(peer, &link).await;
                 continue;
             }
             // the next reply is read from disk while this one is on its way
-            let (written, next) = tokio::join!(self.write(peer, &mut stream, outgoing), self.next_outgoing(&link));
+            let (written, next) =
+                tokio::join!(self.write(peer, &mut stream, outgoing), self.next_outgoing(peer, &link));
             if written.is_err() {
                 link.outbox().clear();
                 self.with_wants(|wants, now| wants.unreachable(peer, now));
@@ -241,13 +260,13 @@ impl Exchange {
     }
 
     /// Takes what is due: cancels first, in a message of their own, then wants and one reply.
-    async fn next_outgoing(&self, link: &Arc<Link>) -> Outgoing {
+    async fn next_outgoing(&self, peer: PeerId, link: &Arc<Link>) -> Outgoing {
         let (cancels, wants, serving) = {
             let mut outbox = link.outbox();
             (std::mem::take(&mut outbox.cancels), std::mem::take(&mut outbox.wants), !outbox.queue.is_empty())
         };
         let memory = match serving {
-            true => self.memory_for_reply(cancels.is_empty() && wants.is_empty()).await,
+            true => self.memory_for_reply(peer, cancels.is_empty() && wants.is_empty()).await,
             false => None,
         };
         let reply = if memory.is_some() { self.reply(link).await } else { Message::default() };
@@ -256,9 +275,14 @@ impl Exchange {
         Outgoing { messages, _memory: memory }
     }
 
+    fn budget(&self, peer: &PeerId) -> &Budget {
+        let is_known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).contains(peer);
+        if is_known { &self.0.budget } else { &self.0.strangers_budget }
+    }
+
     /// Memory for one reply. What we want ourselves does not wait until others have read theirs.
-    async fn memory_for_reply(&self, wait: bool) -> Option<OwnedSemaphorePermit> {
-        let budget = self.0.reply_budget.clone();
+    async fn memory_for_reply(&self, peer: PeerId, wait: bool) -> Option<OwnedSemaphorePermit> {
+        let budget = self.budget(&peer).replies.clone();
         if wait {
             budget.acquire_many_owned(REPLY_COST).await.ok()
         } else {
@@ -349,7 +373,7 @@ impl Exchange {
         let link = self.link(peer);
         let mebibytes = u32::try_from(len.div_ceil(1 << 20)).unwrap_or(u32::MAX);
         let (Ok(_turn), Ok(_memory)) =
-            (link.reads.acquire().await, self.0.read_budget.clone().acquire_many_owned(mebibytes).await)
+            (link.reads.acquire().await, self.budget(&peer).reads.clone().acquire_many_owned(mebibytes).await)
         else {
             return Ok(false);
         };

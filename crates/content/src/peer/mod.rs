@@ -20,6 +20,8 @@ use model::{ContentId, NodeId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+pub(crate) use messages::Known;
+
 pub use fetch::{FetchError, Progress};
 pub use messages::{Inbound, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, RequestError};
 

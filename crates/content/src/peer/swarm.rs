@@ -101,8 +101,8 @@ pub(crate) async fn start(
     let mut swarm = build(key, config.network, bitswap, messages)?;
     listen(&mut swarm, &config.listen, &view).await?;
     let provided = kept_roots(store.clone()).await?;
-    let exchange = Exchange::start(bitswap_control, bitswap_incoming, store);
     let known = Known::default();
+    let exchange = Exchange::start(bitswap_control, bitswap_incoming, store, known.clone());
     let (messages, inbound) =
         Messages::start(messages_control, messages_incoming, config.request_timeout, known.clone());
     let (sender, commands) = mpsc::channel(COMMANDS_MAX);

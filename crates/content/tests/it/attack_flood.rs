@@ -65,3 +65,30 @@ async fn hundreds_of_streams_at_once_are_held_back() {
     other.meet(&node).await;
     assert_eq!(other.peer.fetch_all(&import.root, BYTES_MAX, &|_| {}).await.unwrap(), 2 << 20);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_cannot_hold_the_memory_that_nodes_need() {
+    let node = Node::start().await;
+    let import = content::import(&node.store, &mut Noise::new(32, 2 << 20)).unwrap();
+    let to = content::peer_id(&node.peer.node_id()).unwrap();
+    let (mut strangers, mut open) = (Vec::new(), Vec::new());
+    for _ in 0..10 {
+        let stranger = RawPeer::start(bitswap::PROTOCOL).await;
+        stranger.dial(node.address()).await;
+        for _ in 0..4 {
+            // The largest message there is, announced and never sent.
+            let mut stream = stranger.open(to).await;
+            stream.write_all(&[0x80, 0x80, 0x80, 0x02]).await.unwrap();
+            stream.flush().await.unwrap();
+            open.push(stream);
+        }
+        strangers.push(stranger);
+    }
+    let known = Node::start().await;
+    node.meet(&known).await;
+    known.meet(&node).await;
+    let fetched = known.peer.fetch_all(&import.root, BYTES_MAX, &|_| {});
+    // Strangers lose their turns after twenty seconds; nobody has to wait for that.
+    let fetched = tokio::time::timeout(std::time::Duration::from_secs(15), fetched).await;
+    assert_eq!(fetched.expect("strangers hold it up").unwrap(), 2 << 20);
+}
