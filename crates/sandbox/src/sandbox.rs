@@ -1,5 +1,6 @@
 //! The parent: asks children to compile and to run, gives them data, and bounds what comes back.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -258,6 +259,8 @@ struct Run<'j> {
     /// Where chunks are put for the worker, and where they are decrypted to. None without inputs.
     shared: Option<OwnedFd>,
     plaintext: Zeroizing<Vec<u8>>,
+    /// Chunks handed over, by input and index.
+    handed: HashSet<(u32, u64)>,
 }
 
 /// What a guest's time ends with.
@@ -280,7 +283,7 @@ impl<'j> Run<'j> {
         let assigned = worker.channel.send_with(&ToWorker::Assign(Box::new(assignment(program, job))), &files);
         assigned.map_err(|error| failure(error, &mut worker))?;
         match answer(&mut worker)? {
-            FromWorker::Started => Ok(Self { worker, job, shared, plaintext }),
+            FromWorker::Started => Ok(Self { worker, job, shared, plaintext, handed: HashSet::new() }),
             FromWorker::Unconfined(what) => Err(SandboxError::Unconfined { what }),
             FromWorker::Broken(what) => Err(SandboxError::WorkerBroke(what)),
             _ => Err(SandboxError::Misbehaved("it did not say that it starts")),
@@ -304,7 +307,8 @@ impl<'j> Run<'j> {
         }
     }
 
-    /// Serves chunks until the guest has ended or its time is over. Time spent on chunks is not the guest's.
+    /// Serves chunks until the guest has ended or its time is over. Time spent on a chunk is not the guest's, the first time: a
+    /// guest that has one fetched again and again would else run for ever.
     fn until_finished(&mut self, inputs: &mut dyn Inputs) -> Result<Attended, SandboxError> {
         let mut deadline = Instant::now().checked_add(Duration::from_millis(self.job.limits.run_ms));
         loop {
@@ -319,7 +323,9 @@ impl<'j> Run<'j> {
                     if let Err(failure) = self.provide(inputs, input as usize, index)? {
                         return Ok(Attended::InputFailed(failure));
                     }
-                    deadline = deadline.and_then(|deadline| deadline.checked_add(asked.elapsed()));
+                    if self.handed.insert((input, index)) {
+                        deadline = deadline.and_then(|deadline| deadline.checked_add(asked.elapsed()));
+                    }
                     match self.worker.channel.send(&ToWorker::Chunk) {
                         Err(ChannelError::TimedOut) => return Ok(Attended::TimedOut),
                         sent => sent.map_err(|error| failure(error, &mut self.worker))?,

@@ -1,8 +1,8 @@
 //! Guests that want more than their job allows.
 
-use sandbox::{Job, Limit, Limits, Outcome};
+use sandbox::{Inputs, Job, Limit, Limits, Outcome};
 
-use crate::support::{exited, guest, job, run, wat};
+use crate::support::{Bytes, compile, exited, guest, job, job_with, run, sandbox, wat};
 
 fn limited(change: impl FnOnce(&mut Limits)) -> Job {
     let mut job = job();
@@ -87,4 +87,45 @@ fn recursion_without_end_is_a_trap() {
         (func (export \"_start\") (drop (call $f (i64.const 0)))))");
     let Outcome::Trapped(trap) = run(&module, &job()) else { panic!("not a trap") };
     assert!(trap.reason.contains("call stack exhausted"), "{}", trap.reason);
+}
+
+/// Reads the first byte of chunk after chunk of its only input, over and over.
+const READS_FOR_EVER: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_pread" (func $pread (param i32 i32 i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 32) "records")
+    (func (export "_start") (local $at i64)
+        (if (call $open (i32.const 3) (i32.const 0) (i32.const 32) (i32.const 7) (i32.const 0)
+              (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 20)) (then unreachable))
+        (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 1))
+        (loop $again
+            (if (call $pread (i32.load (i32.const 20)) (i32.const 0) (i32.const 1) (local.get $at) (i32.const 8))
+                (then unreachable))
+            (local.set $at (i64.rem_u (i64.add (local.get $at) (i64.const 1000)) (i64.const 8000)))
+            (br $again))))"#;
+
+/// Takes its time for every chunk, as decrypting does.
+struct Slow(Bytes);
+
+impl Inputs for Slow {
+    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < std::time::Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        self.0.chunk(input, index, into)
+    }
+}
+
+#[test]
+fn reading_again_and_again_buys_a_guest_no_time() {
+    let (mut job, bytes) = job_with(&[("records", &[7; 8000])]);
+    job.limits.run_ms = 500;
+    let compiled = compile(&wat(READS_FOR_EVER));
+    let started = std::time::Instant::now();
+    let outcome = sandbox().run(&compiled, &job, &mut Slow(bytes)).expect("the sandbox works");
+    assert_eq!(outcome, Outcome::LimitReached(Limit::Time));
+    assert!(started.elapsed() < std::time::Duration::from_secs(10));
 }
