@@ -28,7 +28,7 @@ impl Answer {
         if output.json {
             print_line(&self.json.to_string());
         } else if !self.text.is_empty() {
-            print_line(self.text.trim_end());
+            print_line(&printable(self.text.trim_end()));
         }
     }
 }
@@ -38,10 +38,17 @@ pub(crate) fn print_failure(failure: &Failure, json: bool) {
     if json {
         print_line(&json!({ "error": failure.error, "hint": failure.hint }).to_string());
     }
-    eprintln!("error: {}", failure.error);
+    eprintln!("error: {}", printable(&failure.error));
     if !failure.hint.is_empty() {
-        eprintln!("hint: {}", failure.hint);
+        eprintln!("hint: {}", printable(&failure.hint));
     }
+}
+
+/// Text for a terminal. Titles, reasons and the like are other people's words, and what they say must not move the cursor,
+/// colour a lie green or clear a warning away.
+fn printable(text: &str) -> String {
+    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// Prints a line on stdout. Whoever closed the pipe does not want to read on; that is no failure.
@@ -104,8 +111,8 @@ impl Phases {
     fn line(&self, text: &str) {
         match self.show {
             Show::Silent => {}
-            Show::Stderr => eprintln!("{text}"),
-            Show::Story => print_line(text),
+            Show::Stderr => eprintln!("{}", printable(text)),
+            Show::Story => print_line(&printable(text)),
         }
     }
 }
@@ -122,5 +129,16 @@ impl Watch for Phases {
             Progress::Step(what) => self.line(&format!("  {:>6} ms  {what}", self.started.elapsed().as_millis())),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_peoples_words_do_not_steer_the_terminal() {
+        assert_eq!(printable("a title\u{1b}[2Jverified\r\u{9b}31m"), "a title\u{fffd}[2Jverified\u{fffd}\u{fffd}31m");
+        assert_eq!(printable("umlauts: äöü\n\tindented"), "umlauts: äöü\n\tindented");
     }
 }
