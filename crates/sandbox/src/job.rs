@@ -37,7 +37,7 @@ pub struct Input {
 /// What a run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Wall time of the guest, milliseconds. Waiting for [`Inputs::chunk`] does not count.
+    /// Wall time of the guest, milliseconds. Waiting for [`Inputs::chunk`] does not count, the first time for each chunk.
     pub run_ms: u64,
     /// Linear memories and tables of the guest, bytes.
     pub memory_bytes: u64,

@@ -307,8 +307,8 @@ impl<'j> Run<'j> {
         }
     }
 
-    /// Serves chunks until the guest has ended or its time is over. Time spent on a chunk is not the guest's, the first time: a
-    /// guest that has one fetched again and again would else run for ever.
+    /// Serves chunks until the guest has ended or its time is over. Time spent on a chunk is not the guest's, the first
+    /// time: a guest that has one fetched again and again would else run for ever.
     fn until_finished(&mut self, inputs: &mut dyn Inputs) -> Result<Attended, SandboxError> {
         let mut deadline = Instant::now().checked_add(Duration::from_millis(self.job.limits.run_ms));
         loop {
