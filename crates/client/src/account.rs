@@ -49,7 +49,7 @@ impl Client {
         let path = format!("/v1/transactions/{}", transaction.id());
         let status = self
             .nodes
-            .ask_owned("the transaction", || Question::get(&path), |bytes| decode::<TransactionStatus>(&bytes))
+            .ask("the transaction", || Question::get(&path), |bytes| decode::<TransactionStatus>(&bytes))
             .await;
         match status {
             Ok(TransactionStatus::Unknown) | Err(ClientError::Unknown { .. }) => Err(ClientError::Overtaken),

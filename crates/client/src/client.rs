@@ -100,7 +100,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`]: no node can show it.
     pub async fn check_extension(&self) -> Result<(), ClientError> {
-        self.extension.get_or_try_init(|| self.extend_last_head()).await.map(|()| ())
+        self.extension.get_or_try_init(|| self.extend_last_head()).await.copied()
     }
 
     async fn extend_last_head(&self) -> Result<(), ClientError> {
@@ -109,7 +109,7 @@ impl Client {
         let Some(known) = known.filter(|known| known.log_size > 0) else { return Ok(()) };
         let path = format!("/v1/extension?from={}", known.log_size);
         self.nodes
-            .ask_owned(
+            .ask(
                 "the ledger that this machine has seen before",
                 || Question::get(&path),
                 |bytes| {
@@ -174,7 +174,7 @@ impl Client {
     ) -> Result<(Head, Vec<Finalized<Record>>), ClientError> {
         let timeout_ms = timeout.as_millis() as u64;
         let question = || Question { timeout_ms, ..Question::get(path) };
-        let (head, records) = self.nodes.ask_owned(what, question, |bytes| self.check_records(&bytes)).await?;
+        let (head, records) = self.nodes.ask(what, question, |bytes| self.check_records(&bytes)).await?;
         Ok((head, records))
     }
 
@@ -188,7 +188,7 @@ impl Client {
     /// What the live state holds under a key, at a fresh head.
     pub(crate) async fn state(&self, what: &str, key: ledger::Key) -> Result<(Head, Option<Vec<u8>>), ClientError> {
         let path = format!("/v1/state/{}", Digest(key));
-        self.nodes.ask_owned(what, || Question::get(&path), |bytes| self.check_state(key, &bytes)).await
+        self.nodes.ask(what, || Question::get(&path), |bytes| self.check_state(key, &bytes)).await
     }
 
     fn check_state(&self, key: ledger::Key, bytes: &[u8]) -> Result<(Head, Option<Vec<u8>>), Miss> {

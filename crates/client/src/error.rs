@@ -34,6 +34,8 @@ pub enum ClientError {
         error: String,
         /// What it advises.
         hint: String,
+        /// Every node that could be reached has said so: no other can still do what was asked.
+        everywhere: bool,
     },
     /// All nodes agree that there is no such thing.
     #[error("this network knows no {what}")]

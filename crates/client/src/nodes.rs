@@ -29,7 +29,9 @@ pub(crate) struct Nodes {
 /// Why one node's answer was not taken.
 #[derive(Debug)]
 pub(crate) enum Miss {
-    /// It could not be reached, broke off, or says it failed.
+    /// It could not be reached: it knows nothing of the question.
+    Unreachable,
+    /// It broke off, or says it failed. What it was sent it may have.
     Silent(String),
     /// Its answer does not pass the checks.
     Disbelieved(String),
@@ -46,6 +48,7 @@ impl Miss {
 
     pub(crate) fn why(&self) -> String {
         match self {
+            Self::Unreachable => "cannot be reached".to_owned(),
             Self::Silent(why) => why.clone(),
             Self::Disbelieved(why) => format!("not believed: {why}"),
             Self::NotFound(problem) | Self::Refused(problem) => problem.error.clone(),
@@ -119,17 +122,7 @@ impl Nodes {
     }
 
     /// Asks one node after the other until an answer passes `check`.
-    pub(crate) async fn ask<T>(
-        &self,
-        what: &str,
-        question: impl Fn() -> Question<'static>,
-        check: impl Fn(Vec<u8>) -> Result<T, Miss>,
-    ) -> Result<T, ClientError> {
-        self.ask_owned(what, || question(), check).await
-    }
-
-    /// The same with a path made for this question.
-    pub(crate) async fn ask_owned<'q, T>(
+    pub(crate) async fn ask<'q, T>(
         &self,
         what: &str,
         question: impl Fn() -> Question<'q>,
@@ -140,7 +133,7 @@ impl Nodes {
             match self.ask_one(&node, question()).await.and_then(&check) {
                 Ok(answer) => return Ok(answer),
                 Err(miss) => {
-                    if matches!(miss, Miss::Silent(_) | Miss::Disbelieved(_)) {
+                    if matches!(miss, Miss::Unreachable | Miss::Silent(_) | Miss::Disbelieved(_)) {
                         self.put_last(&node);
                     }
                     misses.push((node, miss));
@@ -160,7 +153,7 @@ impl Nodes {
         if let Some(body) = question.body {
             request = request.header(header::CONTENT_TYPE, DAG_CBOR).body(body);
         }
-        let response = request.send().await.map_err(|cause| Miss::Silent(brief(&cause)))?;
+        let response = request.send().await.map_err(|cause| silent(&cause))?;
         let status = response.status();
         if status.is_success() {
             return read(response, question.bytes_max).await;
@@ -184,7 +177,7 @@ impl Nodes {
             .body(body)
             .send()
             .await
-            .map_err(|cause| Miss::Silent(brief(&cause)))?;
+            .map_err(|cause| silent(&cause))?;
         let status = response.status();
         if status.is_success() {
             return read(response, ANSWER_BYTES_MAX).await;
@@ -200,7 +193,7 @@ impl Nodes {
             .header(header::ACCEPT, accept)
             .send()
             .await
-            .map_err(|cause| Miss::Silent(brief(&cause)))?;
+            .map_err(|cause| silent(&cause))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -214,7 +207,8 @@ pub(crate) fn conclude(what: &str, misses: Vec<(String, Miss)>) -> ClientError {
     // A rule is the same on every node: the first that names one is right, unless nobody could be believed anyway.
     for (_, miss) in &misses {
         if let Miss::Refused(problem) = miss {
-            return ClientError::Refused { error: problem.error.clone(), hint: problem.hint.clone() };
+            let everywhere = misses.iter().all(|(_, miss)| matches!(miss, Miss::Refused(_) | Miss::Unreachable));
+            return ClientError::Refused { error: problem.error.clone(), hint: problem.hint.clone(), everywhere };
         }
     }
     let answered = |miss: &Miss| matches!(miss, Miss::NotFound(_));
@@ -236,7 +230,7 @@ async fn read(response: reqwest::Response, bytes_max: usize) -> Result<Vec<u8>, 
     let mut bytes = Vec::new();
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(|cause| Miss::Silent(brief(&cause)))?;
+        let chunk = chunk.map_err(|cause| silent(&cause))?;
         if bytes.len() + chunk.len() > bytes_max {
             return Err(Miss::Disbelieved(format!("an answer of more than {bytes_max} bytes")));
         }
@@ -256,12 +250,12 @@ fn problem(status: StatusCode, bytes: &[u8]) -> Miss {
     }
 }
 
-fn brief(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        "no answer in time".to_owned()
-    } else if error.is_connect() {
-        "cannot be reached".to_owned()
+fn silent(error: &reqwest::Error) -> Miss {
+    if error.is_connect() {
+        Miss::Unreachable
+    } else if error.is_timeout() {
+        Miss::Silent("no answer in time".to_owned())
     } else {
-        chain(error)
+        Miss::Silent(chain(error))
     }
 }

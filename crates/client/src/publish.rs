@@ -99,7 +99,7 @@ impl Client {
             watch.see(Progress::Step("going on where the last run was interrupted"));
             match self.make_known(key, &journal, announcement).await {
                 // What was acknowledged then is too old by now: nothing was paid, and it all begins anew.
-                Err(ClientError::Refused { .. }) => journal.remove(),
+                Err(ClientError::Refused { everywhere: true, .. }) => journal.remove(),
                 done => return done,
             }
         }

@@ -74,8 +74,11 @@ impl Client {
             owners.push(OwnerPrice { object: view.id, owner: state.owner, price: those.price });
             terms.push(those);
         }
-        let price = ledger::quote(genesis, &request.limits, terms)
-            .map_err(|refusal| ClientError::Refused { error: refusal.to_string(), hint: String::new() })?;
+        let price = ledger::quote(genesis, &request.limits, terms).map_err(|refusal| ClientError::Refused {
+            error: refusal.to_string(),
+            hint: String::new(),
+            everywhere: true,
+        })?;
         if price.total > request.price_max {
             let reason = format!("it costs {} credits, more than the {} offered", price.total, request.price_max);
             obstacles.push(Obstacle { owner: None, reason });

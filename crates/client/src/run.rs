@@ -33,6 +33,9 @@ use crate::{
 /// How long one question for the end of a task is kept open by a node.
 const LONG_POLL: Duration = Duration::from_secs(40);
 
+/// How long a node may take to tell what happened before an end that is proven already.
+const NARRATION_GRACE: Duration = Duration::from_millis(200);
+
 /// Most bytes of one event.
 const EVENT_BYTES_MAX: usize = 16 << 10;
 
@@ -116,8 +119,10 @@ impl Client {
         watch.see(phase(Phase::Checked, "both owners' terms admit it"));
         let id = asked.id();
         watch.see(phase(Phase::Paid, &format!("task {id}")));
-        let (settled, ()) = tokio::join!(self.settled(&id), self.narrate(&id, watch));
-        self.collect(key, settled?, out, watch).await
+        let task = self.settled_narrated(&id, watch).await?;
+        let end = if task.result().is_some() { Phase::Finalized } else { Phase::Failed };
+        watch.see(phase(end, &task.standing()));
+        self.collect(key, task, out, watch).await
     }
 
     /// Fetches result and proof of a task that has ended.
@@ -160,8 +165,16 @@ impl Client {
             None => random()?,
         };
         let wish = Wish { client: self, key, request, seed, file };
-        let transaction = self.land(key, &wish, earlier.map(|(transaction, _)| transaction)).await?;
-        Ok(wish.task(transaction.unverified().nonce))
+        match self.land(key, &wish, earlier.map(|(transaction, _)| transaction)).await {
+            Ok(transaction) => Ok(wish.task(transaction.unverified().nonce)),
+            Err(refused @ ClientError::Refused { everywhere: true, .. }) => {
+                // No node has it, so it will never be paid for; the folder is free for another try. If it cannot be
+                // removed, that try says so.
+                let _ = std::fs::remove_file(&wish.file).and_then(|()| std::fs::remove_dir(out));
+                Err(refused)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn read_task(
@@ -217,10 +230,24 @@ impl Client {
         Ok(())
     }
 
-    /// Tells how far a task is, as one node sees it, until it ends. Nothing rests on it.
+    /// Waits until a task is settled, and meanwhile tells how far it is.
+    async fn settled_narrated(&self, id: &TaskId, watch: &dyn Watch) -> Result<TaskView, ClientError> {
+        let narration = self.narrate(id, watch);
+        let settled = self.settled(id);
+        tokio::pin!(narration, settled);
+        let task = tokio::select! {
+            task = &mut settled => task?,
+            () = &mut narration => return settled.await,
+        };
+        // What happened before the end should be told before it.
+        let _ = tokio::time::timeout(NARRATION_GRACE, narration).await;
+        Ok(task)
+    }
+
+    /// Tells how far a task is, as nodes see it, until one says that it has ended. Nothing rests on it, least of all the end.
     async fn narrate(&self, id: &TaskId, watch: &dyn Watch) {
         let path = format!("/v1/tasks/{id}/events");
-        // Told already, for they were proven.
+        // What is proven is told by whoever proved it.
         let mut told = vec![Phase::Checked, Phase::Paid];
         for node in self.nodes.order() {
             let Ok(mut response) = self.nodes.download(&node, &path, "text/event-stream").await else { continue };
@@ -228,12 +255,12 @@ impl Client {
             while let Ok(Some(piece)) = response.chunk().await {
                 text.extend_from_slice(&piece);
                 while let Some(event) = next_event(&mut text) {
+                    if event.phase >= Phase::Finalized {
+                        return;
+                    }
                     if !told.contains(&event.phase) {
                         told.push(event.phase);
                         watch.see(Progress::Phase { phase: event.phase, detail: event.detail });
-                    }
-                    if event.phase >= Phase::Finalized {
-                        return;
                     }
                 }
                 if text.len() > EVENT_BYTES_MAX {
@@ -252,7 +279,7 @@ impl Client {
         let path = format!("/v1/tasks/{id}/proof");
         let what = format!("the proof of task {id}");
         self.nodes
-            .ask_owned(
+            .ask(
                 &what,
                 || Question::get(&path),
                 |bytes| {

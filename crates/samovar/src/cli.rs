@@ -400,7 +400,7 @@ pub(crate) struct Verify {
     /// The proof
     pub(crate) proof: PathBuf,
     /// The network file: the one thing that is believed
-    #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK")]
+    #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK", hide_env_values = true)]
     pub(crate) network: PathBuf,
     /// Also check that this folder holds the result that the proof is about
     #[arg(long, value_name = "DIR")]
@@ -435,7 +435,7 @@ pub(crate) struct Try {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     /// For samples: which network
-    #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK")]
+    #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK", hide_env_values = true)]
     pub(crate) network: Option<PathBuf>,
     /// For samples: ask this node first
     #[arg(long, value_name = "URL")]
@@ -580,7 +580,7 @@ pub(crate) enum Nodes {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NetworkArgs {
     /// The network file: id, key and nodes
-    #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK")]
+    #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK", hide_env_values = true)]
     pub(crate) network: PathBuf,
     /// Ask this node first; it is believed no more than the others
     #[arg(long, value_name = "URL")]
@@ -590,14 +590,14 @@ pub(crate) struct NetworkArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct KeyArgs {
     /// Your account key, made by `samovar keygen`
-    #[arg(long, value_name = "FILE", env = "SAMOVAR_KEY")]
+    #[arg(long, value_name = "FILE", env = "SAMOVAR_KEY", hide_env_values = true)]
     pub(crate) key: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct OptionalKeyArgs {
     /// Your account key, made by `samovar keygen`
-    #[arg(long, value_name = "FILE", env = "SAMOVAR_KEY")]
+    #[arg(long, value_name = "FILE", env = "SAMOVAR_KEY", hide_env_values = true)]
     pub(crate) key: Option<PathBuf>,
 }
 

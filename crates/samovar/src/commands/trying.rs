@@ -164,7 +164,7 @@ fn finish(args: &Try, output: &Output, times: Value) -> Result<ExitCode, Failure
         let _ = std::io::stdout().write_all(&output.stdout);
         let _ = std::io::stderr().write_all(&output.stderr);
         if args.out.is_none() && !output.files.is_empty() {
-            eprintln!("hint: it wrote {} files to /out; --out DIR keeps them", output.files.len());
+            eprintln!("hint: --out DIR keeps what it wrote to /out (files: {})", output.files.len());
         }
     }
     Ok(ExitCode::from(u8::try_from(output.exit_code).unwrap_or(1)))

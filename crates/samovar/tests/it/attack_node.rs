@@ -178,13 +178,16 @@ fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(net
 
     // Whether the requester's command has waited or given up: the same command again ends it, and pays no second time.
     let first = interrupted.join().expect("a thread without panics");
-    let last = std::cell::RefCell::new(String::from_utf8_lossy(&first.stderr).into_owned());
+    let told = |output: &std::process::Output| {
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let last = std::cell::RefCell::new(told(&first));
     let finished = || {
         let output = objects.run_in_background(network, "dark").join().expect("a thread without panics");
-        last.replace(String::from_utf8_lossy(&output.stderr).into_owned());
+        last.replace(told(&output));
         output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).expect("one JSON object"))
     };
-    let answer = poll_or("the task is finished", finished, || format!("{}\n{}", network.log(0), last.borrow()));
+    let answer = poll_or("the task is finished", finished, || format!("{}\n{}", network.logs(), last.borrow()));
     assert_eq!(answer["verified"], true);
     objects.paid_once(network, &answer, before);
     assert_eq!(std::fs::read(network.path("dark/result/stdout")).expect("a result"), b"hello\n");

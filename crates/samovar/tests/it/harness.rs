@@ -123,6 +123,11 @@ impl Network {
         std::fs::read_to_string(self.path(&format!("node-{node}.log"))).unwrap_or_default()
     }
 
+    /// The last lines of every node's log.
+    pub fn logs(&self) -> String {
+        (0..self.nodes.len()).map(|node| format!("--- node {node}\n{}", tail(&self.log(node)))).collect()
+    }
+
     /// The HTTP address of a node, as in its configuration.
     pub fn api(&self, node: usize) -> String {
         let config = std::fs::read_to_string(self.dir().join(format!("node-{node}/node.toml"))).expect("node.toml");
@@ -149,13 +154,13 @@ impl Network {
             let status = self.status(node)?;
             (status["verdict_expires_ms"].as_u64()? > status["time_ms"].as_u64()?).then_some(())
         };
-        poll_or(&format!("node {node} has a verdict"), fresh, || self.log(node));
+        poll_or(&format!("node {node} has a verdict"), fresh, || tail(&self.log(node)));
     }
 
     /// Waits until a node has finalized `height`.
     pub fn wait_for_height(&self, node: usize, height: u64) {
         let reached = || (self.status(node)?["height"].as_u64()? >= height).then_some(());
-        poll_or(&format!("node {node} reaches height {height}"), reached, || self.log(node));
+        poll_or(&format!("node {node} reaches height {height}"), reached, || tail(&self.log(node)));
     }
 
     /// Runs `samovar ARGS` against this network with the key file of an account.
@@ -176,7 +181,7 @@ impl Network {
             output.status.success(),
             "samovar {arguments:?}: {}\n{}",
             String::from_utf8_lossy(&output.stderr),
-            (0..self.nodes.len()).map(|node| format!("--- node {node}\n{}", tail(&self.log(node)))).collect::<String>()
+            self.logs()
         );
         serde_json::from_slice(&output.stdout).expect("one JSON object")
     }
@@ -224,7 +229,7 @@ pub fn poll_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, more: impl Fn(
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("waited {PATIENCE:?} until {what}\n{}", tail(&more()));
+    panic!("waited {PATIENCE:?} until {what}\n{}", more());
 }
 
 fn tail(text: &str) -> String {

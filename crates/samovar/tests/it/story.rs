@@ -76,7 +76,7 @@ fn refused(output: &Output) -> (String, String) {
 }
 
 /// Two networks at a time are more than a small machine does in good time.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -229,6 +229,8 @@ fn what_terms_forbid_is_refused_and_costs_nothing(world: &World) {
             .samovar(&world.requester, &["run", &allowed, "--data", &input, "--max-price", "1", "--out", &out]),
     );
     assert_eq!(world.balance(&world.requester), before);
+    // What was refused has left nothing behind: the same folder serves a better offer.
+    assert!(!world.network.path("cheap").exists());
 
     // Somebody else's object cannot be changed; its owner's can be withdrawn.
     let (error, _) = refused(&world.network.samovar(&world.requester, &["objects", "revoke", &data]));
