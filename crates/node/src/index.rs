@@ -213,8 +213,6 @@ pub(crate) struct OpenTask {
 pub(crate) struct OpenAssignment {
     /// The assignment.
     pub assignment: Arc<Assignment>,
-    /// Its record.
-    pub index: u64,
     /// Digest of its record.
     pub digest: Digest,
 }
@@ -275,7 +273,7 @@ impl Facts {
             task.assignments.insert(assignment.attempt, index);
         }
         if let Some(open) = self.open.get_mut(&assignment.task) {
-            open.assignment = Some(OpenAssignment { assignment: Arc::new(assignment), index, digest: *digest });
+            open.assignment = Some(OpenAssignment { assignment: Arc::new(assignment), digest: *digest });
         }
     }
 

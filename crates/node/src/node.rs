@@ -332,7 +332,9 @@ async fn serve(listener: TcpListener, api: Arc<Api>, mut stopped: watch::Receive
         // An error means that the node is gone, which is a reason to stop as well.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
-    if let Err(cause) = axum::serve(listener, api::router(api)).with_graceful_shutdown(until).await {
+    if let Err(cause) =
+        axum::serve(api::listener::Bounded::new(listener), api::router(api)).with_graceful_shutdown(until).await
+    {
         tracing::error!(%cause, "the API ended");
     }
 }

@@ -6,6 +6,7 @@ mod chain;
 mod content;
 mod gateway;
 mod list;
+pub(crate) mod listener;
 mod tasks;
 
 use std::{sync::Arc, time::Duration};

@@ -266,11 +266,7 @@ impl Executor {
 }
 
 fn current_of(run: &Run) -> OpenAssignment {
-    OpenAssignment {
-        assignment: Arc::new(run.assignment.get().clone()),
-        index: run.assignment.index(),
-        digest: run.assignment.digest(),
-    }
+    OpenAssignment { assignment: Arc::new(run.assignment.get().clone()), digest: run.assignment.digest() }
 }
 
 /// Sorts the records of one attempt.
