@@ -13,7 +13,7 @@ use model::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    error::ClientError,
+    error::{ClientError, Skipped},
     memory::StateDir,
     network::{Checkpoint, NetworkFile},
     nodes::{Miss, Nodes, Question, conclude, decode},
@@ -60,6 +60,13 @@ impl Client {
             newest: Mutex::new(None),
             extension: OnceCell::new(),
         })
+    }
+
+    /// From now on `tell` is called whenever a node is passed over: it could not be reached, was behind, or lied.
+    #[must_use]
+    pub fn on_skipped(mut self, tell: impl Fn(&Skipped) + Send + Sync + 'static) -> Self {
+        self.nodes.on_skipped(tell);
+        self
     }
 
     /// Its id.

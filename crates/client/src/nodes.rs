@@ -24,6 +24,7 @@ const PROBLEM_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Nodes {
     http: reqwest::Client,
     order: Mutex<Vec<String>>,
+    on_skipped: Box<dyn Fn(&Skipped) + Send + Sync>,
 }
 
 /// Why one node's answer was not taken.
@@ -104,7 +105,16 @@ impl Nodes {
                 order.push(api);
             }
         }
-        if order.is_empty() { Err(ClientError::NoNodes) } else { Ok(Self { http, order: Mutex::new(order) }) }
+        if order.is_empty() {
+            Err(ClientError::NoNodes)
+        } else {
+            Ok(Self { http, order: Mutex::new(order), on_skipped: Box::new(|_| ()) })
+        }
+    }
+
+    /// From now on `tell` is called whenever another node is asked in place of one.
+    pub(crate) fn on_skipped(&mut self, tell: impl Fn(&Skipped) + Send + Sync + 'static) {
+        self.on_skipped = Box::new(tell);
     }
 
     /// All nodes, those that answered well before the others.
@@ -135,6 +145,7 @@ impl Nodes {
                 Err(miss) => {
                     if matches!(miss, Miss::Unreachable | Miss::Silent(_) | Miss::Disbelieved(_)) {
                         self.put_last(&node);
+                        (self.on_skipped)(&Skipped { node: node.clone(), why: miss.why() });
                     }
                     misses.push((node, miss));
                 }

@@ -156,6 +156,9 @@ fn open_from(
 
 /// Writes a result so that it is there as a whole or not at all.
 fn write_result(folder: &Path, archive: &ResultArchive, opening: &ResultOpening) -> Result<(), FileError> {
+    if folder.exists() && !folder.join("opening").exists() {
+        return Err(FileError::whole(folder, "there already, and no result of a task: name another --out"));
+    }
     let parent = folder.parent().unwrap_or(Path::new("."));
     let at_parent = |cause| FileError::write(parent, cause);
     fs::create_dir_all(parent).map_err(at_parent)?;
@@ -283,6 +286,16 @@ mod tests {
         }
         assert_eq!(read_result(&result).unwrap(), archive());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_result_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("result");
+        fs::create_dir(&result).unwrap();
+        fs::write(result.join("thesis.txt"), "years of work").unwrap();
+        assert!(write_result(&result, &archive(), &OPENING).is_err());
+        assert!(result.join("thesis.txt").exists());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A node that lies or is behind is passed over and named; if all do, nothing is believed.
 
+use std::sync::{Arc, Mutex};
+
 use axum::http::StatusCode;
 use client::{Client, ClientError, NetworkFile, StateDir, now_ms};
 use finality::testing::{Chain, Committee};
@@ -78,8 +80,14 @@ async fn a_stale_node_is_passed_over_and_named() {
     honest.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
     let (stale_api, honest_api) = (stale.listen().await, honest.listen().await);
 
-    let client = world.client(&[&stale_api, &honest_api]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let witness = told.clone();
+    let client = world
+        .client(&[&stale_api, &honest_api])
+        .on_skipped(move |skipped| witness.lock().unwrap().push((skipped.node.clone(), skipped.why.clone())));
     assert_eq!(ids(&client).await.unwrap().len(), 2);
+    let why = "not believed: its newest block is 31 s old".to_owned();
+    assert_eq!(*told.lock().unwrap(), [(stale_api.clone(), why)]);
     assert_eq!(stale.asked(), ["/v1/tasks"]);
     ids(&client).await.unwrap();
     assert_eq!(stale.asked(), ["/v1/tasks"], "from then on it is asked last");

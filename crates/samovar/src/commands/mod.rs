@@ -13,9 +13,10 @@ mod trying;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Mutex,
 };
 
-use client::{Client, NetworkFile, StateDir};
+use client::{Client, NetworkFile, Skipped, StateDir};
 use custody::AccountKey;
 
 use crate::{
@@ -139,9 +140,17 @@ fn output_of(verb: &Verb) -> Output {
     }
 }
 
-/// The network that was named, ready to be asked.
+/// The network that was named, ready to be asked. Whoever waits is told which nodes were passed over, and why.
 pub(crate) fn connect(args: &NetworkArgs) -> Result<Client, Failure> {
-    connect_to(&args.network, args.node.as_deref())
+    let told = Mutex::new(Vec::new());
+    let tell = move |skipped: &Skipped| {
+        let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !told.contains(&skipped.node) {
+            eprintln!("warning: passed over {}: {}", skipped.node, skipped.why);
+            told.push(skipped.node.clone());
+        }
+    };
+    Ok(connect_to(&args.network, args.node.as_deref())?.on_skipped(tell))
 }
 
 /// The same, by its file.

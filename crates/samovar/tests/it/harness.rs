@@ -135,13 +135,6 @@ impl Network {
         line.split('"').nth(1).expect("a quoted address").to_owned()
     }
 
-    /// The node with this `did:key`.
-    pub fn position(&self, did: &str) -> usize {
-        (0..self.nodes.len())
-            .find(|node| self.status(*node).is_some_and(|status| status["node"] == did))
-            .expect("a node of this network")
-    }
-
     /// What `GET /v1/status` says, if the node answers.
     pub fn status(&self, node: usize) -> Option<serde_json::Value> {
         let body = get(&self.api(node), "/v1/status")?;

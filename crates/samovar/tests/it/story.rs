@@ -390,8 +390,10 @@ fn components_binary_files_and_several_inputs(world: &World) {
 fn a_node_that_is_down_is_passed_over(world: &World) {
     let api = format!("http://{}", world.network.api(0));
     let nowhere = "http://127.0.0.1:9";
-    let shown = world.network.json(&world.requester, &["account", "show", "--node", nowhere]);
-    assert!(shown["balance"].as_u64().unwrap() > 0);
+    let shown = world.network.samovar(&world.requester, &["account", "show", "--node", nowhere, "--json"]);
+    assert!(succeeded(&shown)["balance"].as_u64().unwrap() > 0);
+    let said = String::from_utf8_lossy(&shown.stderr);
+    assert!(said.contains("warning: passed over http://127.0.0.1:9: cannot be reached"), "{said}");
     let preferred = world.network.json(&world.requester, &["objects", "list", "--node", &api]);
     assert!(!preferred["objects"].as_array().unwrap().is_empty());
 }
