@@ -140,7 +140,7 @@ impl World {
     pub(crate) fn facts(&self, chain: &Chain, height: u64) -> ReleaseFacts {
         let (head, records) = finalized(chain, height);
         let is_assignment = |record: &&Finalized<Record>| matches!(record.get().fact, Fact::Assignment(_));
-        let assignment = records.iter().filter(is_assignment).last().unwrap().digest();
+        let assignment = records.iter().rfind(is_assignment).unwrap().digest();
         ReleaseFacts::from_records(head, self.task.id(), assignment, records).unwrap()
     }
 
