@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use model::{FailureClass, ObjectId, TaskId};
+use model::{FailureClass, NodeId, ObjectId, TaskId};
 
 use crate::file::FileError;
 
@@ -56,6 +56,14 @@ pub enum ClientError {
         found: usize,
         /// How many there must be.
         needed: usize,
+    },
+    /// Nodes show lists that lack somebody.
+    #[error(
+        "the lists of nodes lack {node}, whose verdict holds; whoever gives them may want to choose the custodians"
+    )]
+    LeftOut {
+        /// Who is missing.
+        node: NodeId,
     },
     /// The shares of the key would be too close together.
     #[error("the shares of the key cannot be spread as this network demands")]
@@ -158,6 +166,7 @@ impl ClientError {
             Self::Unknown { .. } => "`samovar objects list` and `samovar tasks list` show what there is",
             Self::NotOwner { .. } => "name the key of its owner with --key",
             Self::TooFewCustodians { .. } => "`samovar nodes list` shows verdicts; wait until more nodes have one",
+            Self::LeftOut { .. } => "name a node you rely on with --node URL; nothing was sent and nothing was paid",
             Self::Spread(_) => "this version spreads shares on development networks only; publish there",
             Self::TooFewCopies { .. } => "run the same command again; nothing was paid",
             Self::NotFinal { .. } => "run the same command again: it goes on from here and pays once",

@@ -131,6 +131,13 @@ impl Nodes {
         }
     }
 
+    /// From now on the node that was asked first is asked last.
+    pub(crate) fn ask_another_first(&self) {
+        if let Some(first) = self.order().first() {
+            self.put_last(first);
+        }
+    }
+
     /// Asks one node after the other until an answer passes `check`.
     pub(crate) async fn ask<'q, T>(
         &self,

@@ -12,7 +12,7 @@ use std::{
 
 use content::{Store, unixfs};
 use custody::{AccountKey, ContentKey, Holder, Place, Sealed, Sealer};
-use ledger::state::ObjectState;
+use ledger::state::{NodeState, ObjectState, Roster};
 use model::{
     Action, Canonical as _, ContentId, DepositAck, Description, Digest, Manifest, NodeId, ObjectId, ObjectKind,
     PublishedObject, Signed, StorageAck, Terms, Transaction, api::DepositRequest,
@@ -142,22 +142,7 @@ impl Client {
     /// that has just been started is waited for.
     async fn choose_custodians(&self, watch: &dyn Watch) -> Result<Vec<NodeView>, ClientError> {
         let genesis = self.genesis().await?;
-        let end = tokio::time::Instant::now() + VERDICTS_WAIT;
-        let mut told = false;
-        let mut nodes = loop {
-            let (_, mut nodes) = self.nodes().await?;
-            nodes.retain(|node| node.is_fresh(VERDICT_MARGIN_MS));
-            if nodes.len() >= HOLDERS {
-                break nodes;
-            }
-            if tokio::time::Instant::now() > end {
-                return Err(ClientError::TooFewCustodians { found: nodes.len(), needed: HOLDERS });
-            }
-            if !std::mem::replace(&mut told, true) {
-                watch.see(Progress::Step("waiting until enough nodes have a verdict"));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        };
+        let mut nodes = self.candidates(watch).await?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|cause| ClientError::machine("get random numbers")(cause.to_string().into()))?;
@@ -168,6 +153,54 @@ impl Client {
         custody::check_spread(genesis.custody, usize::from(THRESHOLD), &holders, &places)
             .map_err(ClientError::Spread)?;
         Ok(nodes)
+    }
+
+    /// Every node that could hold a share, at least as many as are needed.
+    async fn candidates(&self, watch: &dyn Watch) -> Result<Vec<NodeView>, ClientError> {
+        let end = tokio::time::Instant::now() + VERDICTS_WAIT;
+        let mut told = false;
+        loop {
+            let (_, mut nodes) = self.nodes().await?;
+            nodes.retain(|node| node.is_fresh(VERDICT_MARGIN_MS));
+            let left_out = self.left_out(&nodes).await?;
+            if nodes.len() >= HOLDERS && left_out.is_none() {
+                return Ok(nodes);
+            }
+            if tokio::time::Instant::now() > end {
+                return Err(match left_out {
+                    Some(node) => ClientError::LeftOut { node },
+                    None => ClientError::TooFewCustodians { found: nodes.len(), needed: HOLDERS },
+                });
+            }
+            if left_out.is_some() {
+                self.nodes.ask_another_first();
+            }
+            if !std::mem::replace(&mut told, true) {
+                watch.see(Progress::Step("waiting until enough nodes have a verdict"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// A node that could hold a share and is not among `nodes`. Whoever gives a list can leave out all but its friends, and
+    /// so choose who holds the key; the live state leaves out nobody.
+    async fn left_out(&self, nodes: &[NodeView]) -> Result<Option<NodeId>, ClientError> {
+        let (_, roster) = self.state("the roster of nodes", ledger::key::roster()).await?;
+        let roster: Roster = roster.map(|value| read_state(&value)).transpose()?.unwrap_or_default();
+        for id in roster.nodes {
+            if nodes.iter().any(|node| node.id() == id) {
+                continue;
+            }
+            let (head, value) = self.state("a node", ledger::key::node(&id)).await?;
+            let state: Option<NodeState> = value.map(|value| read_state(&value)).transpose()?;
+            let could = |state: &NodeState| {
+                state.is_fresh(head.time_ms() + VERDICT_MARGIN_MS) && (self.file.simulated || !state.result.simulated)
+            };
+            if state.as_ref().is_some_and(could) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 
     async fn store_content(&self, store: &Store, prepared: &Prepared) -> Result<Vec<Signed<StorageAck>>, ClientError> {

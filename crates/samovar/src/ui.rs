@@ -44,6 +44,11 @@ pub(crate) fn print_failure(failure: &Failure, json: bool) {
     }
 }
 
+/// Prints what went wrong without ending the verb.
+pub(crate) fn print_warning(text: &str) {
+    eprintln!("warning: {}", printable(text));
+}
+
 /// Text for a terminal. Titles, reasons and the like are other people's words, and what they say must not move the cursor,
 /// colour a lie green or clear a warning away.
 fn printable(text: &str) -> String {

@@ -22,7 +22,7 @@ use custody::AccountKey;
 use crate::{
     cli::{AccountVerb, KeyArgs, Network, NetworkArgs, Nodes, Objects, Output, Tasks, Verb},
     failure::Failure,
-    ui::{Answer, print_failure},
+    ui::{Answer, print_failure, print_warning},
 };
 
 /// Does what was asked for.
@@ -146,7 +146,7 @@ pub(crate) fn connect(args: &NetworkArgs) -> Result<Client, Failure> {
     let tell = move |skipped: &Skipped| {
         let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !told.contains(&skipped.node) {
-            eprintln!("warning: passed over {}: {}", skipped.node, skipped.why);
+            print_warning(&format!("passed over {}: {}", skipped.node, skipped.why));
             told.push(skipped.node.clone());
         }
     };
