@@ -1,6 +1,10 @@
 //! Content: what this node has, what it fetches for others to keep, and its word that it keeps it.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use content::{Block, FetchError, Peer, Store};
 use custody::NodeIdentity;
@@ -86,14 +90,6 @@ pub(crate) enum NotStored {
     /// Many strangers ask.
     #[error("this node fetches {FETCHING_FOR_STRANGERS_MAX} files for others already")]
     Busy,
-    /// Fewer nodes than needed have said that they keep a result.
-    #[error("{got} nodes store the result, {needed} are needed")]
-    TooFewCopies {
-        /// Who did.
-        got: usize,
-        /// Who must.
-        needed: usize,
-    },
 }
 
 impl Storage {
@@ -138,35 +134,50 @@ impl Storage {
     }
 
     /// Asks other nodes to keep everything under `roots`, all at once, until `copies` of them have said so for every root.
-    /// The acknowledgements are ascending by (content, node), as the ledger wants them.
+    /// Goes on with whoever gets a verdict or comes back in the meantime; the caller bounds the wait. The acknowledgements
+    /// are ascending by (content, node), as the ledger wants them.
     pub(crate) async fn spread(
         self: &Arc<Self>,
         roots: &[ContentId],
         copies: usize,
     ) -> Result<Vec<Signed<StorageAck>>, NotStored> {
-        let own = self.identity.node_id();
-        let nodes: Vec<NodeId> = self.index.facts().nodes().map(|(id, _)| *id).filter(|id| *id != own).collect();
+        let mut blocks = self.index.watch();
         let mut asked = tokio::task::JoinSet::new();
-        for node in nodes {
-            let (storage, roots) = (self.clone(), roots.to_vec());
-            asked.spawn(async move { storage.ask_for_all(node, roots).await });
-        }
-        let mut stored: Vec<Signed<StorageAck>> = Vec::new();
-        let mut nodes_done = HashSet::new();
-        while nodes_done.len() < copies {
-            match asked.join_next().await {
-                Some(Ok(Some(acks))) => {
-                    nodes_done.extend(acks.first().map(|ack| ack.unverified().node));
-                    stored.extend(acks);
+        let mut under_way = HashSet::new();
+        let mut stored = BTreeMap::new();
+        while stored.len() < copies {
+            for node in self.fresh_others() {
+                if !stored.contains_key(&node) && under_way.insert(node) {
+                    let (storage, roots) = (self.clone(), roots.to_vec());
+                    asked.spawn(async move { (node, storage.ask_for_all(node, roots).await) });
                 }
-                Some(_) => {}
-                None => return Err(NotStored::TooFewCopies { got: nodes_done.len(), needed: copies }),
+            }
+            tokio::select! {
+                Some(Ok((node, Some(acks)))) = asked.join_next() => {
+                    stored.insert(node, acks);
+                }
+                changed = blocks.changed() => {
+                    changed.map_err(|_| NotStored::Stopping)?;
+                    if asked.is_empty() {
+                        // Those who failed are asked again.
+                        under_way.clear();
+                    }
+                }
             }
         }
         // Whoever is still fetching may finish: a further copy does no harm.
         asked.detach_all();
-        stored.sort_by_key(|ack| (ack.unverified().content, ack.unverified().node));
-        Ok(stored)
+        let mut acks: Vec<_> = stored.into_values().flatten().collect();
+        acks.sort_by_key(|ack: &Signed<StorageAck>| (ack.unverified().content, ack.unverified().node));
+        Ok(acks)
+    }
+
+    /// The other nodes whose verdict holds: the ledger takes nobody else's word.
+    fn fresh_others(&self) -> Vec<NodeId> {
+        let (own, now_ms) = (self.identity.node_id(), self.index.tip().time_ms);
+        let facts = self.index.facts();
+        let fresh = facts.nodes().filter(|(_, node)| node.verdict.is_some_and(|verdict| verdict.expires_ms > now_ms));
+        fresh.map(|(id, _)| *id).filter(|id| *id != own).collect()
     }
 
     /// One node's acknowledgements for all of `roots`; `None` if one is missing or not what was asked for.

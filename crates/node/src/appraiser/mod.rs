@@ -30,8 +30,6 @@ use crate::{
     storage::Content,
 };
 
-/// Longest that one round of asking for votes may take before new evidence is made.
-const ROUND_MAX: Duration = Duration::from_secs(20);
 /// Pieces of evidence about which challenges are still answered.
 const SUBJECTS_MAX: usize = 4;
 /// Pause after a round that brought no verdict.
@@ -127,13 +125,12 @@ impl Appraising {
     pub(crate) async fn keep_verdict(self: Arc<Self>) {
         self.take_up_last_evidence().await;
         let mut blocks = self.network.index.watch();
-        loop {
+        blocks.borrow_and_update();
+        // Only a block that is finalized while this node runs says which window it is now.
+        while blocks.changed().await.is_ok() {
             blocks.borrow_and_update();
             if let Some(window) = self.window_due() {
                 self.try_round(window).await;
-            }
-            if blocks.changed().await.is_err() {
-                return;
             }
         }
     }
@@ -174,11 +171,19 @@ impl Appraising {
         let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
         let subject = Subject::new(*self.network.chain.network_id(), presentation, drawn, committee);
         self.begin(subject);
-        let attestation = match tokio::time::timeout(ROUND_MAX, self.votes()).await {
-            Ok(attestation) => attestation?,
-            Err(_) => return Err(NoVerdict::TooFewVotes(self.refusals())),
+        let attestation = tokio::select! {
+            attestation = self.votes() => attestation?,
+            () = self.window_over(window) => return Err(NoVerdict::TooFewVotes(self.refusals())),
         };
         Ok(self.account.send(model::Action::Attest(attestation)).await?)
+    }
+
+    /// Returns when votes for `window` are of no use any more: the one after it is over as well.
+    async fn window_over(&self, window: u64) {
+        let window_ms = self.network.chain.genesis().appraisal.window_ms.max(1);
+        let mut blocks = self.network.index.watch();
+        // An error means that the node is stopping.
+        let _ = blocks.wait_for(|tip| tip.time_ms / window_ms > window + 1).await;
     }
 
     /// A quote for this window and the newest block.
