@@ -348,3 +348,110 @@ impl Facts {
         self.open.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Blob, Bytes32, Bytes48, ContentId, Limits, Metering, NetworkId, Round, Seed};
+
+    use super::*;
+
+    const EXECUTOR: NodeId = model::AccountId([7; 32]);
+
+    fn task(nonce: u64) -> Task {
+        Task {
+            requester: model::AccountId([1; 32]),
+            nonce,
+            program: ObjectId(ContentId::of_dag_cbor(b"program").0),
+            inputs: Vec::new(),
+            args: Vec::new(),
+            limits: Limits { run_ms: 1, memory_bytes: 1, output_bytes: 1 },
+            metering: Metering::None,
+            seed: Bytes32([0; 32]),
+            result_key: Blob(Vec::new()),
+            price_max: 1,
+        }
+    }
+
+    fn assignment(task: TaskId, attempt: u8, executor: NodeId) -> Assignment {
+        Assignment {
+            task,
+            attempt,
+            executor,
+            seed: Seed { round: Round { epoch: 0, view: 1 }, signature: Bytes48([0; 48]) },
+            eligible_root: Digest([0; 32]),
+            eligible_size: 1,
+            index: 0,
+            path: Vec::new(),
+            verdict: Digest([0; 32]),
+            terms: Vec::new(),
+            output_bytes_max: 1,
+            deadline_ms: 1,
+        }
+    }
+
+    fn settlement(task: TaskId) -> Settlement {
+        Settlement { task, receipt: None, releases: Vec::new(), storage: Vec::new(), payments: Vec::new() }
+    }
+
+    /// Reads each fact as a block of its own; its place is its position.
+    fn read(facts: Vec<Fact>) -> Index {
+        let index = Index::default();
+        for (place, fact) in facts.into_iter().enumerate() {
+            let height = place as u64 + 1;
+            let record = Record { network: NetworkId([0; 32]), height, time_ms: 10 * height, fact };
+            let records = [(place as u64, record.to_bytes())];
+            assert!(index.read_block(&BlockFacts { height, time_ms: 10 * height, records: &records }).is_empty());
+        }
+        index
+    }
+
+    #[test]
+    fn a_task_is_its_executors_until_it_is_drawn_again_or_settled() {
+        let asked = task(0);
+        let id = asked.id();
+        let drawn = |attempt, executor| Fact::Assignment(Box::new(assignment(id, attempt, executor)));
+        let mut facts = vec![Fact::Task(Box::new(asked)), drawn(1, EXECUTOR)];
+        let mine = |facts: &[Fact]| read(facts.to_vec()).facts().assigned_to(&EXECUTOR).len();
+        assert_eq!(mine(&facts), 1);
+        facts.push(drawn(2, model::AccountId([8; 32])));
+        assert_eq!(mine(&facts), 0);
+        facts.push(drawn(3, EXECUTOR));
+        assert_eq!(mine(&facts), 1);
+        facts.push(Fact::Settlement(Box::new(settlement(id))));
+        assert_eq!(mine(&facts), 0);
+        let index = read(facts);
+        let entry = index.facts().task(&id).cloned().unwrap();
+        assert_eq!(entry.records(), [0, 1, 2, 3, 4]);
+        assert_eq!(entry.settlement.unwrap().failure, Some(FailureClass::Lapsed));
+        assert_eq!((index.facts().open_count(), index.tip().height), (0, 5));
+    }
+
+    #[test]
+    fn the_latest_tasks_come_first() {
+        let index = read((0..3).map(|nonce| Fact::Task(Box::new(task(nonce)))).collect());
+        let facts = index.facts();
+        let order: Vec<TaskId> = facts.tasks().map(|(id, _)| *id).collect();
+        assert_eq!(order, [task(2).id(), task(1).id(), task(0).id()]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_the_rest_is_kept() {
+        let index = Index::default();
+        let record = Record { network: NetworkId([0; 32]), height: 1, time_ms: 1, fact: Fact::Task(Box::new(task(0))) };
+        let records = [(0, b"nonsense".to_vec()), (1, record.to_bytes())];
+        assert_eq!(index.read_block(&BlockFacts { height: 1, time_ms: 1, records: &records }), [0]);
+        assert_eq!(index.facts().task(&task(0).id()).unwrap().task, 1);
+    }
+
+    #[test]
+    fn whoever_waits_is_told_or_gives_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let index = read(vec![Fact::Task(Box::new(task(0)))]);
+        let id = task(0).id();
+        runtime.block_on(async {
+            assert!(index.until(Duration::from_secs(5), |facts| facts.task(&id).is_some()).await);
+            let settled = |facts: &Facts| facts.task(&id).is_some_and(|entry| entry.settlement.is_some());
+            assert!(!index.until(Duration::from_millis(10), settled).await);
+        });
+    }
+}
