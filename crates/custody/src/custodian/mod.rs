@@ -44,7 +44,7 @@ use store::{Held, SerialSeen, State, TaskRecord};
 
 /// How old this node's newest block may be when it releases a share (R3), milliseconds.
 pub const HEAD_AGE_MS_MAX: u64 = 30_000;
-/// Most distinct ephemeral keys of one task (R9): two attempts, each of which may start again once.
+/// Most distinct ephemeral keys of one attempt at a task (R9): an executor that starts again makes a new one.
 pub const EPHEMERAL_KEYS_MAX: usize = 4;
 /// How long a nonce holds at least, milliseconds; at most twice as long.
 const NONCE_MS: u64 = 30_000;
@@ -322,7 +322,7 @@ impl Custodian {
             posted: false,
         });
         record.deadline_ms = record.deadline_ms.max(deadline_ms);
-        let key = Digest::of(&request.ephemeral_key.0);
+        let key = (request.attempt, Digest::of(&request.ephemeral_key.0));
         if !record.ephemeral_keys.contains(&key) {
             record.ephemeral_keys.push(key);
         }

@@ -197,7 +197,7 @@ pub enum Refusal {
 
     // R9
     /// The executor's fault.
-    #[error("task {task} has used {keys_max} ephemeral keys already")]
+    #[error("this attempt at task {task} has used {keys_max} ephemeral keys already")]
     TooManyKeys {
         /// Which task.
         task: TaskId,

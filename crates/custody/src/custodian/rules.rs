@@ -197,13 +197,46 @@ pub(super) fn r8_request(
     if wrap::is_public_key(&request.ephemeral_key.0) { Ok(()) } else { Err(Refusal::EphemeralKey) }
 }
 
-/// R9: a task needs few ephemeral keys: one for each attempt, and one more for an executor that started again.
+/// R9: an attempt needs few ephemeral keys: one, and one more for each time that its executor started again. Counted for
+/// each attempt, so that the executor of the first cannot use up what the second needs.
 pub(super) fn r9_keys(request: &ReleaseRequest, state: &State, keys_max: usize) -> Result<(), Refusal> {
-    let key = Digest::of(&request.ephemeral_key.0);
+    let key = (request.attempt, Digest::of(&request.ephemeral_key.0));
     let used = state.task(&request.task).map_or(&[][..], |task| &task.ephemeral_keys);
-    if used.len() < keys_max || used.contains(&key) {
+    let in_attempt = used.iter().filter(|(attempt, _)| *attempt == request.attempt).count();
+    if in_attempt < keys_max || used.contains(&key) {
         Ok(())
     } else {
         Err(Refusal::TooManyKeys { task: request.task, keys_max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AccountId, Blob, Bytes32, Digest, ReleaseRequest, TaskId};
+
+    use super::{State, r9_keys};
+    use crate::custodian::store::TaskRecord;
+
+    #[test]
+    fn keys_of_one_attempt_leave_room_for_the_next() {
+        let task = TaskId([1; 32]);
+        let request = |attempt, key: u8| ReleaseRequest {
+            task,
+            attempt,
+            assignment: Digest([2; 32]),
+            executor: AccountId([3; 32]),
+            custodian: AccountId([4; 32]),
+            ephemeral_key: Blob(vec![key]),
+            nonce: Bytes32([5; 32]),
+        };
+        let used = |key: u8| (1, Digest::of(&[key]));
+        let mut state = State::default();
+        let _ = state.put_task(
+            task,
+            TaskRecord { deadline_ms: 0, ephemeral_keys: vec![used(0), used(1)], releases: Vec::new(), posted: false },
+        );
+        assert!(r9_keys(&request(1, 2), &state, 2).is_err(), "a third key in the first attempt");
+        assert!(r9_keys(&request(1, 1), &state, 2).is_ok(), "a key used before");
+        assert!(r9_keys(&request(2, 2), &state, 2).is_ok(), "the second attempt's first key");
     }
 }

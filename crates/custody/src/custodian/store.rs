@@ -49,8 +49,8 @@ pub(super) struct SerialSeen {
 pub(super) struct TaskRecord {
     /// Afterwards nothing is released (R2), so the record is only history.
     pub(super) deadline_ms: u64,
-    /// SHA-256 of every ephemeral key that shares were sealed to.
-    pub(super) ephemeral_keys: Vec<Digest>,
+    /// Attempt and SHA-256 of every ephemeral key that shares were sealed to.
+    pub(super) ephemeral_keys: Vec<(u8, Digest)>,
     pub(super) releases: Vec<Signed<Release>>,
     /// Whether the ledger has the releases.
     pub(super) posted: bool,
