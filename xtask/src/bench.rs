@@ -43,6 +43,8 @@ struct Row {
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     setup::run()?;
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    // All at once: cargo would build dependencies again for every package on its own.
+    call(cargo().args(["build", "--release", "--workspace", "--examples"]))?;
     let mut rows = Vec::new();
     for (package, example) in PARTS.iter().filter(|(package, _)| wanted(package)) {
         eprintln!("measuring {package}");
@@ -67,10 +69,8 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
 
 /// Runs one crate's example and reads its rows.
 fn part(package: &str, example: &str) -> anyhow::Result<Vec<Row>> {
-    let output = cargo()
-        .args(["run", "--release", "--quiet", "--package", package, "--example", example])
-        .stderr(Stdio::inherit())
-        .output()?;
+    let program = target_dir()?.join("release/examples").join(example);
+    let output = Command::new(program).current_dir(root()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         bail!("crates/{package}/examples/{example}.rs failed ({})", output.status);
     }
