@@ -22,8 +22,9 @@ use crate::{
 const PENDING_MAX: usize = 32;
 /// Requests waiting for their turn.
 const QUEUE_MAX: usize = 256;
-/// After how long without a block that holds it a transaction is looked at again.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// After how long without a block that holds it a transaction is looked at again. Asking the rules costs little; a refused
+/// transaction that is not noticed holds up the receipts behind it.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Asks the account's task to send something.
 #[derive(Clone)]
