@@ -167,7 +167,7 @@ fn multiaddress(text: &str) -> Result<content::Multiaddr, ConfigError> {
     text.parse().map_err(|_| ConfigError::Multiaddress { text: text.to_owned() })
 }
 
-/// Where a node keeps what (`docs/spec/network-folder.md`). One folder, backed up or lost as a whole.
+/// Where a node keeps what. One folder, backed up or lost as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     data: PathBuf,
