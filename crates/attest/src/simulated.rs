@@ -230,6 +230,8 @@ impl Device {
             .stderr(Stdio::null())
             .spawn()
             .map_err(failed)?;
+        // It holds the child's end of the connection; with that open a child that gives up would never be noticed.
+        drop(program);
         let device = Self { dir: dir.to_owned(), socket, child: Running(child) };
         match device.greet() {
             Ok(()) => Ok(device),
