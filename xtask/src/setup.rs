@@ -5,8 +5,8 @@ use std::{path::Path, process::Command};
 use anyhow::{Context as _, bail};
 
 /// Programs that must be there, and the Debian package each comes from.
-const NEEDED: [(&str, &str); 3] =
-    [("swtpm", "swtpm"), ("swtpm_setup", "swtpm-tools"), ("swtpm_localca", "swtpm-tools")];
+const NEEDED: [(&str, &str); 4] =
+    [("setpriv", "util-linux"), ("swtpm", "swtpm"), ("swtpm_setup", "swtpm-tools"), ("swtpm_localca", "swtpm-tools")];
 
 /// Installs what is missing, or says which command needs which right.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -19,8 +19,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let by_hand = format!("apt-get install {}", packages.join(" "));
     if !installed("apt-get") {
         bail!(
-            "{} missing: install the packages that hold swtpm, swtpm_setup and swtpm_localca \
-             (Debian and Ubuntu: {by_hand}; Fedora: dnf install swtpm swtpm-tools), then run this again",
+            "{} missing: install the packages that hold setpriv, swtpm, swtpm_setup and swtpm_localca \
+             (Debian and Ubuntu: {by_hand}; Fedora: dnf install util-linux swtpm swtpm-tools), then run this again",
             packages.join(" and ")
         );
     }
