@@ -254,7 +254,7 @@ impl LocalNetwork {
         let begun = Instant::now();
         loop {
             let answer = self.samovar(arguments);
-            let enough = |answer: &String| arguments[0] != "nodes" || answer.matches("expires").count() >= 4;
+            let enough = |answer: &String| arguments[0] != "nodes" || answer.matches("\"fresh\":true").count() >= 4;
             match answer {
                 Ok(answer) if enough(&answer) => return Ok(()),
                 Err(error) if begun.elapsed() > Duration::from_secs(60) => return Err(error.context(what.to_owned())),
