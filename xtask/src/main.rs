@@ -51,7 +51,9 @@ fn main() -> ExitCode {
 /// Builds the release and runs the story.
 fn demo(flags: &[String]) -> anyhow::Result<()> {
     setup::run()?;
-    eprintln!("building the release (the first time this takes about a quarter of an hour on two cores)");
+    eprintln!(
+        "building the release (several hundred crates the first time: a good quarter of an hour or more on two cores)"
+    );
     call(cargo().args(["build", "--release", "--package", "samovar"]))?;
     let status = Command::new(target_dir()?.join("release/samovar")).arg("demo").args(flags).status()?;
     // The demo has already said what went wrong.
