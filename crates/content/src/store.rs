@@ -36,6 +36,9 @@ const SINGLE_SYNCS_MAX: usize = 8;
 const DISK_FREE_BYTES: u64 = 512 << 20;
 /// Bytes of the store that bulk writes leave free, for the few blocks that a node must be able to write.
 const OWN_BYTES: u64 = 64 << 20;
+/// What a file takes on the disk at least, and how finely it grows there. Blocks are counted in such pages: else whoever
+/// sends blocks of one byte fills a disk, and the list of what is staged, long before the store is full.
+const PAGE_BYTES: u64 = 4 << 10;
 /// A root record is a decimal number and a word.
 const ROOT_RECORD_BYTES_MAX: u64 = 64;
 
@@ -63,7 +66,7 @@ pub enum StoreError {
     /// The block would not fit.
     #[error("the block store is full: {used_bytes} of {bytes_max} bytes are used")]
     Full {
-        /// Bytes stored.
+        /// Bytes used.
         used_bytes: u64,
         /// Bytes allowed.
         bytes_max: u64,
@@ -119,7 +122,8 @@ struct StagedFile {
 }
 
 impl Store {
-    /// Opens the store in `dir`, which is created if need be. It will hold at most `bytes_max` bytes of blocks.
+    /// Opens the store in `dir`, which is created if need be. It will take at most `bytes_max` bytes of the disk, counted in
+    /// pages of 4 KiB.
     ///
     /// What an interrupted batch left behind is removed.
     ///
@@ -203,7 +207,7 @@ impl Store {
     }
 
     /// Writes a block without making it durable: [`Store::flush`] or [`Store::keep`] does, for many at once.
-    /// It can be read at once. Returns the number of bytes staged and not flushed. Some of the disk and of the store stays
+    /// It can be read at once. Returns the number of bytes staged and not flushed, in whole pages. Some of the disk and of the store stays
     /// free, so that nobody who sends much can stop a node.
     ///
     /// # Errors
@@ -221,11 +225,11 @@ impl Store {
         if self.size_of(&digest).is_some() {
             return Ok(self.staged().bytes);
         }
-        self.reserve(bytes, bytes_max)?;
+        self.reserve(on_disk(bytes), bytes_max)?;
         let name = self.0.next_name.fetch_add(1, Ordering::Relaxed);
         let path = self.staged_path(name);
         if let Err(cause) = fs::write(&path, block.data()) {
-            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.release(bytes);
             let _ = fs::remove_file(&path); // what is left is removed when the store is opened next
             return Err(io_error("write", &path, cause));
         }
@@ -233,12 +237,12 @@ impl Store {
         if staged.files.contains_key(&digest) || self.block_path(&digest).is_file() {
             // somebody else stored the same block meanwhile
             drop(staged);
-            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.release(bytes);
             fs::remove_file(&path).map_err(|cause| io_error("remove", &path, cause))?;
             return Ok(self.staged().bytes);
         }
         staged.files.insert(digest, StagedFile { name, bytes });
-        staged.bytes += bytes;
+        staged.bytes += on_disk(bytes);
         Ok(staged.bytes)
     }
 
@@ -313,7 +317,7 @@ impl Store {
         }))
     }
 
-    /// Bytes of all blocks, staged ones included.
+    /// Bytes that all blocks take on the disk, in whole pages, staged ones included.
     pub fn used_bytes(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }
@@ -352,6 +356,12 @@ impl Store {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .map(|_| ())
             .map_err(|used_bytes| StoreError::Full { used_bytes, bytes_max })
+    }
+
+    /// Takes a block of `bytes` bytes off what is used; a file that has grown on disk must not make that wrap.
+    fn release(&self, bytes: u64) {
+        let left = |used: u64| Some(used.saturating_sub(on_disk(bytes)));
+        let _ = self.0.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left); // it always has a value
     }
 
     /// Makes everything staged durable: contents are synced before they get their names, the root record gets its name
@@ -402,7 +412,7 @@ impl Store {
         rename_making_folder(&from, &to).map_err(|cause| io_error("move into place", &to, cause))?;
         let mut staged = self.staged();
         if let Some(file) = staged.files.remove(digest) {
-            staged.bytes -= file.bytes;
+            staged.bytes -= on_disk(file.bytes);
         }
         Ok(())
     }
@@ -413,15 +423,16 @@ impl Store {
             return Ok(false);
         }
         self.doubt_roots()?; // before the block is gone, whatever happens in between
-        let bytes = remove_if_there(&path)?.unwrap_or(0);
-        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(bytes) = remove_if_there(&path)? {
+            self.release(bytes);
+        }
         Ok(true)
     }
 
     fn bytes_on_disk(&self) -> Result<u64, StoreError> {
         let mut total = 0;
         for digest in self.iter()? {
-            total += self.size_of(&digest?).unwrap_or(0);
+            total += self.size_of(&digest?).map_or(0, on_disk);
         }
         Ok(total)
     }
@@ -504,6 +515,11 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
 
 fn sync(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|cause| io_error("sync", path, cause))
+}
+
+/// What a block of `bytes` bytes takes.
+fn on_disk(bytes: u64) -> u64 {
+    bytes.max(1).next_multiple_of(PAGE_BYTES)
 }
 
 fn check_free(free_bytes: u64, disk_bytes: u64) -> Result<(), StoreError> {

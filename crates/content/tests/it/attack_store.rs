@@ -9,17 +9,31 @@ use std::{
 use content::{Block, Store, StoreError, unixfs};
 use model::{ContentId, Digest};
 
-use crate::world::{BYTES_MAX, Noise, noise, store};
+use crate::world::{BYTES_MAX, Noise, PAGE, noise, store};
 
 #[test]
 fn a_full_store_refuses_and_stays_consistent() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), 100).unwrap();
-    store.put(&Block::raw(vec![1; 60]).unwrap()).unwrap();
-    let refused = store.put(&Block::raw(vec![2; 60]).unwrap());
-    assert!(matches!(refused, Err(StoreError::Full { used_bytes: 60, bytes_max: 100 })));
-    assert_eq!(store.used_bytes(), 60);
+    let store = Store::open(dir.path(), 3 * PAGE).unwrap();
+    store.put(&Block::raw(vec![1; 5000]).unwrap()).unwrap();
+    let refused = store.put(&Block::raw(vec![2; 5000]).unwrap());
+    assert!(matches!(refused, Err(StoreError::Full { used_bytes: 8192, bytes_max: 12288 })));
+    assert_eq!(store.used_bytes(), 2 * PAGE);
     store.put(&Block::raw(vec![3; 40]).unwrap()).unwrap();
+}
+
+/// A file of one byte takes a page of the disk, and a name in memory until it is synced.
+#[test]
+fn tiny_blocks_cannot_fill_more_of_the_disk_than_the_store_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), 32 * PAGE).unwrap();
+    let tiny = |number: u32| Block::raw(number.to_be_bytes().to_vec()).unwrap();
+    let stored = (0..1000).take_while(|number| store.stage(&tiny(*number)).is_ok()).count();
+    assert_eq!(stored, 30, "the store holds 32 pages, two of them for the node's own blocks");
+    assert!(matches!(store.stage(&tiny(stored as u32)), Err(StoreError::Full { .. })));
+    store.flush().unwrap();
+    drop(store);
+    assert_eq!(Store::open(dir.path(), 32 * PAGE).unwrap().used_bytes(), 30 * PAGE);
 }
 
 #[test]
@@ -51,6 +65,8 @@ fn a_file_that_grew_beyond_any_block_is_refused() {
     store.put(&block).unwrap();
     fs::File::options().write(true).open(find(dir.path(), &block.cid().hash())).unwrap().set_len(1 << 30).unwrap();
     assert!(matches!(store.get(block.cid()), Err(StoreError::Damaged { .. })));
+    assert_eq!(store.used_bytes(), 0, "what is used must not wrap around");
+    store.put(&block).unwrap();
 }
 
 #[test]
@@ -74,7 +90,7 @@ fn torn_and_foreign_files_are_passed_over() {
     assert_eq!(digests, [block.cid().hash()]);
     assert!(store.roots().unwrap().is_empty());
     assert_eq!(store.kept(block.cid()).unwrap(), None);
-    assert_eq!(store.used_bytes(), 4);
+    assert_eq!(store.used_bytes(), PAGE);
 }
 
 #[test]
@@ -150,9 +166,9 @@ fn find(dir: &std::path::Path, digest: &Digest) -> std::path::PathBuf {
 #[test]
 fn bulk_leaves_room_for_the_few_blocks_a_node_must_write() {
     let dir = tempfile::TempDir::new().unwrap();
-    let store = Store::open(dir.path(), 1600).unwrap();
-    store.stage(&Block::raw(vec![1; 1500]).unwrap()).unwrap();
+    let store = Store::open(dir.path(), 16 * PAGE).unwrap();
+    store.stage(&Block::raw(vec![1; 60_000]).unwrap()).unwrap();
     let more = Block::raw(vec![2; 50]).unwrap();
-    assert!(matches!(store.stage(&more), Err(StoreError::Full { bytes_max: 1500, .. })));
+    assert!(matches!(store.stage(&more), Err(StoreError::Full { bytes_max: 61_440, .. })));
     store.put(&more).unwrap();
 }

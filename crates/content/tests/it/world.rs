@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 pub(crate) const BYTES_MAX: u64 = 1 << 40;
+/// What a small block takes of a store.
+pub(crate) const PAGE: u64 = 4096;
 /// A test that waits longer than this has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
