@@ -30,6 +30,9 @@ const DEPTH_MAX: usize = 8;
 /// Most links visited under a root: 1 TiB under the profile. A few blocks that share their vertices can stand for any
 /// number of leaves, so this, not the size of what is stored, bounds the work.
 const LEAVES_MAX: u64 = 1 << 20;
+/// Most bytes of the inner vertices visited under a root. A link takes about fifty, so [`LEAVES_MAX`] of them fit twice over;
+/// without it a few large vertices that are linked again and again would be read and hashed for hours.
+const INNER_BYTES_MAX: u64 = 128 << 20;
 /// Leaves whose presence is remembered while a root is checked.
 const SEEN_MAX: usize = 4096;
 /// Leaves read ahead of whoever consumes an export.
@@ -371,6 +374,7 @@ pub(crate) struct Walk {
     bytes: Option<u64>,
     offset: u64,
     leaves: u64,
+    inner_bytes: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -382,7 +386,7 @@ struct Link {
 
 impl Walk {
     pub(crate) fn new(root: ContentId) -> Self {
-        Self { levels: Vec::new(), root: Some(root), bytes: None, offset: 0, leaves: 0 }
+        Self { levels: Vec::new(), root: Some(root), bytes: None, offset: 0, leaves: 0, inner_bytes: 0 }
     }
 
     /// What an inner root declares; known once it is expanded.
@@ -424,6 +428,10 @@ impl Walk {
         }
         if depth >= DEPTH_MAX {
             return Err(not_a_file(&cid, "too many levels"));
+        }
+        self.inner_bytes += block.data().len() as u64;
+        if self.inner_bytes > INNER_BYTES_MAX {
+            return Err(not_a_file(&cid, "its vertices are too large together"));
         }
         self.leaves += links.len() as u64;
         if self.leaves > LEAVES_MAX {

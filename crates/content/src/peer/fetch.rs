@@ -20,6 +20,8 @@ use crate::{
 
 /// Bytes of leaves wanted and not yet here. They hold no memory here; windows per peer bound what is in flight.
 const AHEAD_BYTES: u64 = 32 << 20;
+/// The same in leaves: whoever made the file chose how small they are, and each costs a few hundred bytes while it is wanted.
+const AHEAD_LEAVES: usize = 512;
 /// Leaves looked at in one go.
 const STEP_LEAVES: usize = 64;
 /// What a block of unknown size counts for.
@@ -168,8 +170,7 @@ impl<'a> Fetch<'a> {
                     check_size(bytes, bytes_max)?;
                 }
             }
-            let enough = if step.done { 0 } else { AHEAD_BYTES };
-            while coming_bytes > enough
+            while (step.done || coming_bytes > AHEAD_BYTES || coming.len() > AHEAD_LEAVES)
                 && let Some((cid, declared, bytes, stored)) = coming.next().await
             {
                 let stored = stored?;

@@ -17,6 +17,25 @@ fn vertex(store: &Store, bytes: u64, links: &[(ContentId, u64)]) -> ContentId {
     *block.cid()
 }
 
+/// A vertex with one link and as much else as fits into a block.
+fn fat_vertex(store: &Store, leaf: &ContentId, bytes: u64) -> ContentId {
+    let padding = field(2, &vec![0; Block::BYTES_MAX - 1000]);
+    let file = [&[0x08, 0x02][..], &padding, &[0x18, bytes as u8, 0x20, bytes as u8]].concat();
+    let data = [field(2, &field(1, &leaf.0.to_bytes())), field(1, &file)].concat();
+    let block = Block::check(dag_pb(&data), data.into()).unwrap();
+    store.put(&block).unwrap();
+    *block.cid()
+}
+
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut len = unsigned_varint::encode::usize_buffer();
+    [&[number << 3 | 2][..], unsigned_varint::encode::usize(bytes.len(), &mut len), bytes].concat()
+}
+
+fn dag_pb(data: &[u8]) -> ContentId {
+    ContentId(cid::Cid::new_v1(0x70, *ContentId::of_raw(data).0.hash()))
+}
+
 fn leaf(store: &Store, bytes: usize) -> ContentId {
     let block = Block::raw(vec![9; bytes]).unwrap();
     store.put(&block).unwrap();
@@ -96,6 +115,20 @@ fn a_bomb_of_shared_vertices_is_refused() {
         root = vertex(&store, bytes, &links);
     }
     assert_eq!(reason(&store, &root), "too many leaves");
+}
+
+/// 4 MiB on disk, and 80,000 MiB to read and hash.
+#[test]
+fn a_bomb_of_fat_vertices_is_refused() {
+    let (_dir, store) = store();
+    let leaf = leaf(&store, 10);
+    let fat = fat_vertex(&store, &leaf, 10);
+    assert_eq!(unixfs::complete(&store, &fat).unwrap(), 10);
+    let few = vertex(&store, 100, &[(fat, 10); 10]);
+    assert_eq!(unixfs::complete(&store, &few).unwrap(), 100);
+    let root = vertex(&store, 400_000, &vec![(fat, 10); 40_000]);
+    assert_eq!(reason(&store, &root), "its vertices are too large together");
+    assert!(unixfs::layout(&store, &root).is_err());
 }
 
 #[test]
