@@ -2,7 +2,8 @@
 //!
 //! Bounds: a writer holds at most two replies, of about a mebibyte each and drawn from one budget for all peers; a
 //! reader draws the message it reads from another, and a peer may have a few messages under way at a time. A peer that
-//! neither takes nor sends bytes for [`IO_STALL`] loses its stream, so slow peers cannot hold the budgets.
+//! neither takes nor sends bytes for [`IO_STALL`] loses its stream, so slow peers cannot hold the budgets. Strangers may have
+//! so many streams open at a time, each and together: what comes on a stream that nobody reads waits in our memory.
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    message::{Entry, MESSAGE_BYTES_MAX, Message, Payload, Wanted},
+    message::{Entry, MESSAGE_BYTES_MAX, Message, Payload, Presence, Wanted},
     serve::{self, Queue},
     wants::{Arrival, Send, SessionId, WINDOW_KNOWN_BYTES, WINDOW_UNKNOWN_BYTES, Waiter, Wants},
 };
@@ -48,6 +49,10 @@ const STRANGERS_BUDGET: usize = 32;
 const REPLY_COST: u32 = 3;
 /// Messages that one peer may send us at a time; its other streams wait.
 const READS_PER_PEER: usize = 4;
+/// Streams that one stranger may have open to us.
+const STREAMS_PER_STRANGER: usize = 64;
+/// Streams that all strangers may have open to us.
+const STRANGERS_STREAMS: usize = 1024;
 /// A stream that moves no byte for this long is given up.
 const IO_STALL: Duration = Duration::from_secs(20);
 /// An outbound stream is closed after this long without a message: Helia aborts it after ten seconds.
@@ -69,6 +74,7 @@ pub(crate) struct Counters {
     pub(crate) blocks_refused: AtomicU64,
     pub(crate) messages_refused: AtomicU64,
     pub(crate) wants_dropped: AtomicU64,
+    pub(crate) streams_refused: AtomicU64,
 }
 
 /// Bitswap for one peer of ours. Clones share it.
@@ -83,6 +89,7 @@ struct Inner {
     known: Known,
     budget: Budget,
     strangers_budget: Budget,
+    strangers_streams: Arc<Semaphore>,
     flushing: Arc<Semaphore>,
     counters: Counters,
     /// Fetches are dropped wherever their owner is dropped, possibly outside the runtime; closing them may spawn.
@@ -105,7 +112,15 @@ impl Budget {
 struct Link {
     outbox: Mutex<Outbox>,
     filled: Notify,
-    reads: Arc<Semaphore>,
+    reads: Semaphore,
+    /// Streams that it may open while it is a stranger.
+    streams: Arc<Semaphore>,
+}
+
+/// A stream that a peer has open to us.
+struct Open {
+    link: Arc<Link>,
+    _stranger: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
 }
 
 #[derive(Default)]
@@ -134,11 +149,12 @@ impl Exchange {
         let exchange = Self(Arc::new(Inner {
             control,
             store,
-            wants: Mutex::default(),
+            wants: Mutex::new(Wants::new(known.clone())),
             links: Mutex::default(),
             known,
             budget: Budget::of(BUDGET),
             strangers_budget: Budget::of(STRANGERS_BUDGET),
+            strangers_streams: Arc::new(Semaphore::new(STRANGERS_STREAMS)),
             flushing: Arc::new(Semaphore::new(1)),
             counters: Counters::default(),
             runtime: Handle::current(),
@@ -193,12 +209,17 @@ impl Exchange {
         self.with_wants(|wants, now| wants.set_window(peer, window, now));
     }
 
+    /// The first connection to a peer was made.
+    pub(crate) fn connected(&self, peer: PeerId) {
+        self.wants().connected(peer);
+    }
+
     /// The last connection to a peer was closed.
     pub(crate) fn disconnected(&self, peer: PeerId) {
         if let Some(link) = self.links().remove(&peer) {
             link.outbox().clear(); // or its writer would dial the peer to answer it
         }
-        self.with_wants(|wants, now| wants.disconnected(peer, now));
+        self.with_wants(|wants, _| wants.disconnected(peer));
     }
 
     // --- sending --------------------------------------------------------------------------------------------------------
@@ -275,9 +296,12 @@ impl Exchange {
         Outgoing { messages, _memory: memory }
     }
 
+    fn is_known(&self, peer: &PeerId) -> bool {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner).contains(peer)
+    }
+
     fn budget(&self, peer: &PeerId) -> &Budget {
-        let is_known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).contains(peer);
-        if is_known { &self.0.budget } else { &self.0.strangers_budget }
+        if self.is_known(peer) { &self.0.budget } else { &self.0.strangers_budget }
     }
 
     /// Memory for one reply. What we want ourselves does not wait until others have read theirs.
@@ -336,19 +360,39 @@ impl Exchange {
         loop {
             tokio::select! {
                 arrived = incoming.next() => match arrived {
-                    Some((peer, stream)) => drop(tokio::spawn(self.clone().read_until_end(peer, stream))),
+                    Some((peer, stream)) => match self.admit(peer) {
+                        Some(open) => drop(tokio::spawn(self.clone().read_until_end(peer, stream, open))),
+                        None => drop(self.0.counters.streams_refused.fetch_add(1, Ordering::Relaxed)),
+                    },
                     None => return,
                 },
-                _ = tick.tick() => self.with_wants(|wants, now| wants.tick(now)),
+                _ = tick.tick() => self.look_after_peers(),
             }
         }
     }
 
+    fn look_after_peers(&self) {
+        self.with_wants(|wants, now| wants.tick(now));
+        // A link is what is under way: one that nobody holds and that has nothing to send is made again when it is needed.
+        self.links().retain(|_, link| Arc::strong_count(link) > 1 || !link.outbox().is_empty());
+    }
+
+    /// Whether `peer` may have one more stream open; dropping the stream refuses it.
+    fn admit(&self, peer: PeerId) -> Option<Open> {
+        let link = self.link(peer);
+        let turn = |streams: &Arc<Semaphore>| streams.clone().try_acquire_owned().ok();
+        let stranger = match self.is_known(&peer) {
+            true => None,
+            false => Some((turn(&link.streams)?, turn(&self.0.strangers_streams)?)),
+        };
+        Some(Open { link, _stranger: stranger })
+    }
+
     /// Reads messages until the other side ends the stream. It is never dropped before: Kubo would stop sending.
-    async fn read_until_end(self, peer: PeerId, mut stream: Stream) {
+    async fn read_until_end(self, peer: PeerId, mut stream: Stream, open: Open) {
         let _ = stream.close().await; // our half: answers go over a stream of our own
         loop {
-            match self.read_message(peer, &mut stream).await {
+            match self.read_message(peer, &mut stream, &open.link).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(StreamError::Message) => {
@@ -365,12 +409,11 @@ impl Exchange {
     }
 
     /// Reads one message and acts on it. `false` at the end of the stream.
-    async fn read_message(&self, peer: PeerId, stream: &mut Stream) -> Result<bool, StreamError> {
+    async fn read_message(&self, peer: PeerId, stream: &mut Stream, link: &Link) -> Result<bool, StreamError> {
         let Some(len) = read_length(stream).await? else { return Ok(false) };
         if len > MESSAGE_BYTES_MAX {
             return Err(StreamError::Message);
         }
-        let link = self.link(peer);
         let mebibytes = u32::try_from(len.div_ceil(1 << 20)).unwrap_or(u32::MAX);
         let (Ok(_turn), Ok(_memory)) =
             (link.reads.acquire().await, self.budget(&peer).reads.clone().acquire_many_owned(mebibytes).await)
@@ -397,13 +440,9 @@ impl Exchange {
     }
 
     async fn act(&self, peer: PeerId, message: Message) {
-        for presence in &message.presences {
-            let Some(digest) = sha2_256_of(&presence.cid) else { continue };
-            self.with_wants(
-                |wants, _| {
-                    if presence.have { wants.have(peer, &digest) } else { wants.dont_have(peer, &digest) }
-                },
-            );
+        if !message.presences.is_empty() {
+            // all at once: what comes of them is looked for once, not once for each of thousands
+            self.with_wants(|wants, _| take_presences(wants, peer, &message.presences));
         }
         if !message.blocks.is_empty() {
             self.receive(peer, message.blocks).await;
@@ -415,17 +454,24 @@ impl Exchange {
         }
     }
 
-    /// Hashes blocks, stores the wanted ones, and tells those who wait.
+    /// Hashes blocks, stores the wanted ones, and tells those who wait. However many of them nobody asked for, a message is
+    /// one lie.
     async fn receive(&self, peer: PeerId, blocks: Vec<Payload>) {
         let this = self.clone();
-        let work = move || blocks.into_iter().map(|block| this.receive_one(peer, block)).max().unwrap_or(0);
-        let staged = spawn_blocking(work).await.unwrap_or(0);
-        self.with_wants(|_, _| {}); // there is room for new wants now
+        let work = move || blocks.into_iter().fold((0, 0), |sum, block| this.receive_one(peer, block, sum));
+        let (staged, unsolicited) = spawn_blocking(work).await.unwrap_or((0, 0));
+        self.0.counters.blocks_refused.fetch_add(unsolicited, Ordering::Relaxed);
+        self.with_wants(|wants, now| {
+            // if it has not lied, there is room for new wants now
+            if unsolicited > 0 {
+                wants.lied(peer, now);
+            }
+        });
         self.flush_if_due(staged).await;
     }
 
-    /// Returns the bytes that are staged in the store.
-    fn receive_one(&self, peer: PeerId, payload: Payload) -> u64 {
+    /// Returns the bytes that are staged in the store, and how many blocks nobody asked for.
+    fn receive_one(&self, peer: PeerId, payload: Payload, (staged, unsolicited): (u64, u64)) -> (u64, u64) {
         let digest = Digest::of(&payload.data);
         let counters = &self.0.counters;
         let arrival = match payload.is_sha2_256() {
@@ -436,14 +482,10 @@ impl Exchange {
             Arrival::Wanted(cid, waiters) => {
                 counters.blocks_received.fetch_add(1, Ordering::Relaxed);
                 counters.bytes_received.fetch_add(payload.data.len() as u64, Ordering::Relaxed);
-                self.store_and_tell(cid, payload.data, waiters)
+                (staged.max(self.store_and_tell(cid, payload.data, waiters)), unsolicited)
             }
-            Arrival::Late => 0,
-            Arrival::Unsolicited => {
-                counters.blocks_refused.fetch_add(1, Ordering::Relaxed);
-                self.with_wants(|wants, now| wants.lied(peer, now));
-                0
-            }
+            Arrival::Late => (staged, unsolicited),
+            Arrival::Unsolicited => (staged, unsolicited + 1),
         }
     }
 
@@ -481,7 +523,8 @@ impl Exchange {
             Arc::new(Link {
                 outbox: Mutex::default(),
                 filled: Notify::new(),
-                reads: Arc::new(Semaphore::new(READS_PER_PEER)),
+                reads: Semaphore::new(READS_PER_PEER),
+                streams: Arc::new(Semaphore::new(STREAMS_PER_STRANGER)),
             })
         };
         self.links().entry(peer).or_insert_with(new).clone()
@@ -515,6 +558,16 @@ impl Link {
 impl Outbox {
     fn clear(&mut self) {
         *self = Self { has_writer: self.has_writer, ..Self::default() };
+    }
+}
+
+fn take_presences(wants: &mut Wants, peer: PeerId, presences: &[Presence]) {
+    for presence in presences {
+        match sha2_256_of(&presence.cid) {
+            Some(digest) if presence.have => wants.have(peer, &digest),
+            Some(digest) => wants.dont_have(peer, &digest),
+            None => {}
+        }
     }
 }
 

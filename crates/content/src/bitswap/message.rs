@@ -210,7 +210,7 @@ fn decode_entry(bytes: &Bytes) -> Result<Entry, MessageError> {
     let mut entry = Entry { cid: Bytes::new(), cancel: false, wanted: Wanted::Block, send_dont_have: false };
     for_each_field(bytes, &mut |field| {
         match field {
-            (1, Value::Bytes(cid)) => entry.cid = bounded(cid, CID_BYTES_MAX, "CID")?,
+            (1, Value::Bytes(cid)) => entry.cid = copied(&cid)?,
             (3, Value::Integer(cancel)) => entry.cancel = cancel != 0,
             (4, Value::Integer(1)) => entry.wanted = Wanted::Have,
             (5, Value::Integer(send)) => entry.send_dont_have = send != 0,
@@ -238,7 +238,7 @@ fn decode_presence(bytes: &Bytes) -> Result<Presence, MessageError> {
     let mut presence = Presence { cid: Bytes::new(), have: true };
     for_each_field(bytes, &mut |field| {
         match field {
-            (1, Value::Bytes(cid)) => presence.cid = bounded(cid, CID_BYTES_MAX, "CID")?,
+            (1, Value::Bytes(cid)) => presence.cid = copied(&cid)?,
             (2, Value::Integer(kind)) => presence.have = kind == 0,
             _ => {}
         }
@@ -257,6 +257,12 @@ fn push<T>(list: &mut Vec<T>, item: T, items_max: usize, what: &'static str) -> 
 
 fn bounded(bytes: Bytes, bytes_max: usize, what: &'static str) -> Result<Bytes, MessageError> {
     if bytes.len() > bytes_max { Err(MessageError::FieldTooLong(what)) } else { Ok(bytes) }
+}
+
+/// A CID waits in queues for long; it must not hold on to the message it came in, which may be a hundred thousand times as
+/// large.
+fn copied(cid: &Bytes) -> Result<Bytes, MessageError> {
+    if cid.len() > CID_BYTES_MAX { Err(MessageError::FieldTooLong("CID")) } else { Ok(Bytes::copy_from_slice(cid)) }
 }
 
 fn encode_entry(entry: &Entry) -> Vec<u8> {
@@ -399,6 +405,15 @@ mod tests {
         let framed = message.encode();
         let mut prefix = &framed[0][..];
         assert_eq!(take_varint(&mut prefix).unwrap() as usize, body(&message).len());
+    }
+
+    /// A queue of 4,096 wants would else hold 4,096 messages of 4 MiB.
+    #[test]
+    fn wants_and_presences_do_not_hold_on_to_their_message() {
+        let bytes = Bytes::from(body(&Message { blocks: Vec::new(), ..sample() }));
+        let message = Message::decode(&bytes).unwrap();
+        assert!(bytes.is_unique());
+        drop(message);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //!
 //! A fetch is a session with a set of peers believed to have its blocks. Every want is asked of one peer at a time, as
 //! long as that peer's window (bytes in flight) has room. A peer that does not have a block, ends its stream, stalls or
-//! lies loses the want to another one.
+//! lies loses the want to another one. Peers that we stay connected to always have a place in a session and are asked first:
+//! identities cost nothing, so a crowd of strangers could otherwise keep a fetch from everybody else.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,7 @@ use libp2p::PeerId;
 use model::{ContentId, Digest};
 use tokio::sync::oneshot;
 
-use crate::StoreError;
+use crate::{StoreError, peer::Known};
 
 /// Bytes in flight to a peer whose implementation is not known to cope with more (Helia loses blocks above it).
 pub(crate) const WINDOW_UNKNOWN_BYTES: u64 = 2 << 20;
@@ -31,8 +32,10 @@ const PENALTY_DOUBLINGS_MAX: u32 = 6;
 const REPEATS_MAX: u8 = 3;
 /// Digests remembered per peer as asked, so that late answers are not taken for lies.
 const ASKED_MAX: usize = 8192;
-/// Most peers of a session.
-const SESSION_PEERS_MAX: usize = 64;
+/// Most strangers of a session.
+const SESSION_STRANGERS_MAX: usize = 64;
+/// How long a peer is remembered that is not connected (yet), after it was last asked something.
+const MEMORY: Duration = Duration::from_secs(60);
 
 /// Told when a wanted block is stored: its size, or why it could not be stored.
 pub(crate) type Waiter = oneshot::Sender<Result<u64, Arc<StoreError>>>;
@@ -58,6 +61,8 @@ pub(crate) enum Arrival {
 
 #[derive(Default)]
 pub(crate) struct Wants {
+    known: Known,
+    connected: HashSet<PeerId>,
     sessions: HashMap<SessionId, Session>,
     next_session: SessionId,
     wants: HashMap<Digest, Want>,
@@ -67,9 +72,21 @@ pub(crate) struct Wants {
     unsent: HashMap<PeerId, (Vec<ContentId>, Vec<ContentId>)>,
 }
 
+/// A fetch, and who is believed to have its blocks.
 struct Session {
     root: Digest,
-    peers: Vec<PeerId>,
+    known: Vec<PeerId>,
+    strangers: Vec<PeerId>,
+}
+
+impl Session {
+    fn of(root: Digest) -> Self {
+        Self { root, known: Vec::new(), strangers: Vec::new() }
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &PeerId> {
+        self.known.iter().chain(&self.strangers)
+    }
 }
 
 struct Want {
@@ -90,8 +107,8 @@ struct Peer {
     progress: Instant,
     left_alone_until: Option<Instant>,
     lies: u32,
-    /// Not connected; kept while it is left alone.
-    gone: bool,
+    /// When something was last asked of it.
+    asked_at: Instant,
 }
 
 /// The last [`ASKED_MAX`] digests put in.
@@ -116,10 +133,15 @@ impl Ring {
 }
 
 impl Wants {
+    /// Nothing wanted yet. `known` are the peers that we stay connected to.
+    pub(crate) fn new(known: Known) -> Self {
+        Self { known, ..Self::default() }
+    }
+
     /// Begins a fetch of `root`.
     pub(crate) fn open(&mut self, root: &ContentId) -> SessionId {
         self.next_session += 1;
-        self.sessions.insert(self.next_session, Session { root: root.hash(), peers: Vec::new() });
+        self.sessions.insert(self.next_session, Session::of(root.hash()));
         self.next_session
     }
 
@@ -171,10 +193,15 @@ impl Wants {
 
     /// `peer` says that it has a block: if that is the root of a fetch it is asked for the rest too.
     pub(crate) fn have(&mut self, peer: PeerId, digest: &Digest) {
+        let is_known = self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&peer);
         for session in self.sessions.values_mut() {
-            let new = session.root == *digest && !session.peers.contains(&peer);
-            if new && session.peers.len() < SESSION_PEERS_MAX {
-                session.peers.push(peer);
+            if session.root != *digest || session.peers().any(|other| *other == peer) {
+                continue;
+            }
+            if is_known {
+                session.known.push(peer);
+            } else if session.strangers.len() < SESSION_STRANGERS_MAX {
+                session.strangers.push(peer);
             }
         }
     }
@@ -232,8 +259,7 @@ impl Wants {
         self.unsent.remove(&peer);
     }
 
-    /// `peer` sent a block that nobody asked it for. It is left alone for a while, longer
-    /// each time.
+    /// `peer` sent blocks that nobody asked it for. It is left alone for a while, longer each time.
     pub(crate) fn lied(&mut self, peer: PeerId, now: Instant) {
         let state = self.peer(peer, now);
         let pause = PENALTY * 2u32.pow(state.lies.min(PENALTY_DOUBLINGS_MAX));
@@ -247,17 +273,21 @@ impl Wants {
         self.peer(peer, now).window = window;
     }
 
-    /// All connections to `peer` are closed. Only the memory of lies outlives them, as long as the penalty does.
-    pub(crate) fn disconnected(&mut self, peer: PeerId, now: Instant) {
+    /// `peer` is connected.
+    pub(crate) fn connected(&mut self, peer: PeerId) {
+        self.connected.insert(peer);
+    }
+
+    /// All connections to `peer` are closed. What it sent last may still be being read: it is forgotten later, and its lies
+    /// not before their penalty is over.
+    pub(crate) fn disconnected(&mut self, peer: PeerId) {
+        self.connected.remove(&peer);
         self.requeue_all(peer, false);
         self.unsent.remove(&peer);
         for session in self.sessions.values_mut() {
-            session.peers.retain(|other| *other != peer);
+            session.known.retain(|other| *other != peer);
+            session.strangers.retain(|other| *other != peer);
         }
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.gone = true;
-        }
-        self.forget_gone_peers(now);
     }
 
     /// Takes wants away from stalled peers, and forgets old penalties.
@@ -269,11 +299,13 @@ impl Wants {
             self.leave_alone(peer, now + PAUSE);
             self.requeue_all(peer, true);
         }
-        self.forget_gone_peers(now);
+        self.forget(now);
     }
 
-    fn forget_gone_peers(&mut self, now: Instant) {
-        self.peers.retain(|_, peer| !peer.gone || peer.is_left_alone(now));
+    /// Forgets peers that are not connected: providers may be made up, and whoever lies comes back under another name.
+    fn forget(&mut self, now: Instant) {
+        let connected = &self.connected;
+        self.peers.retain(|id, peer| connected.contains(id) || peer.is_left_alone(now) || peer.is_of_use(now));
     }
 
     /// Everybody who was asked in this session may be asked again, for instance because they have fetched it meanwhile.
@@ -286,7 +318,7 @@ impl Wants {
     /// Whether anybody is known who may have the session's blocks and is not left alone.
     pub(crate) fn has_peers(&self, session: SessionId, now: Instant) -> bool {
         let usable = |peer: &PeerId| self.peers.get(peer).is_none_or(|state| !state.is_left_alone(now));
-        self.sessions.get(&session).is_some_and(|session| session.peers.iter().any(usable))
+        self.sessions.get(&session).is_some_and(|session| session.peers().any(usable))
     }
 
     /// Asks peers with room for what is queued, and returns everything that is to be sent.
@@ -302,12 +334,16 @@ impl Wants {
         self.unsent.drain().map(|(peer, (cancel, want))| Send { peer, cancel, want }).collect()
     }
 
-    /// The least loaded peer that may have the block and has room for it.
+    /// The least loaded peer that may have the block and has room for it; a stranger only if no other has.
     fn pick(&self, digest: &Digest, now: Instant) -> Option<PeerId> {
         let want = self.wants.get(digest)?;
-        let sessions = want.sessions.iter().filter_map(|session| self.sessions.get(session));
-        sessions
-            .flat_map(|session| &session.peers)
+        let sessions = || want.sessions.iter().filter_map(|session| self.sessions.get(session));
+        let known = self.least_loaded(want, sessions().flat_map(|session| &session.known), now);
+        known.or_else(|| self.least_loaded(want, sessions().flat_map(|session| &session.strangers), now))
+    }
+
+    fn least_loaded<'a>(&self, want: &Want, peers: impl Iterator<Item = &'a PeerId>, now: Instant) -> Option<PeerId> {
+        peers
             .filter(|peer| !want.refused.contains(peer))
             .filter_map(|peer| self.load(peer, want.bytes, now).map(|load| (load, *peer)))
             .min_by_key(|(load, _)| *load)
@@ -403,9 +439,9 @@ impl Wants {
             progress: now,
             left_alone_until: None,
             lies: 0,
-            gone: false,
+            asked_at: now,
         });
-        state.gone = false;
+        state.asked_at = now;
         state
     }
 }
@@ -413,6 +449,11 @@ impl Wants {
 impl Peer {
     fn is_left_alone(&self, now: Instant) -> bool {
         self.left_alone_until.is_some_and(|until| now < until)
+    }
+
+    /// It owes us something, or was asked so lately that its answer may still come.
+    fn is_of_use(&self, now: Instant) -> bool {
+        !self.outstanding.is_empty() || now.saturating_duration_since(self.asked_at) < MEMORY
     }
 
     fn has_stalled(&self, now: Instant) -> bool {
@@ -494,7 +535,7 @@ mod tests {
         story.asked();
         let now = story.now;
         story.wants.lied(liar, now);
-        story.wants.disconnected(liar, now);
+        story.wants.disconnected(liar);
         story.wants.have(liar, &Digest::of(b"root"));
         story.wants.retry(story.session);
         assert!(story.asked().is_empty());
@@ -579,6 +620,43 @@ mod tests {
             story.wants.tick(now);
         }
         assert_eq!(story.wants.peers[&peer].outstanding.len(), 1);
+    }
+
+    #[test]
+    fn a_crowd_of_strangers_neither_keeps_a_known_peer_out_nor_is_asked_before_it() {
+        let known = PeerId::random();
+        let strangers: Vec<PeerId> = (0..2 * SESSION_STRANGERS_MAX).map(|_| PeerId::random()).collect();
+        let mut story = Story::new(&strangers);
+        story.wants.known.lock().unwrap().insert(known);
+        story.wants.have(known, &Digest::of(b"root"));
+        assert_eq!(story.wants.sessions[&story.session].peers().count(), SESSION_STRANGERS_MAX + 1);
+        let leaf = story.want("leaf", 100);
+        assert_eq!(story.asked(), [(known, vec![leaf])]);
+        story.wants.dont_have(known, &leaf.hash());
+        assert!(matches!(&story.asked()[..], [(peer, _)] if strangers.contains(peer)));
+    }
+
+    /// Whoever looks for a root is told of providers that anybody may have made up.
+    #[test]
+    fn peers_that_never_connect_are_forgotten() {
+        let mut story = Story::new(&[]);
+        let root = ContentId::of_raw(b"root");
+        let here = PeerId::random();
+        story.wants.connected(here);
+        for _ in 0..1000 {
+            let peer = PeerId::random();
+            story.wants.probing(peer, &root, story.now);
+            story.wants.unreachable(peer, story.now);
+            let liar = PeerId::random();
+            story.wants.connected(liar);
+            story.wants.disconnected(liar);
+            story.wants.lied(liar, story.now); // what it sent was read after it had gone
+        }
+        story.wants.probing(here, &root, story.now);
+        story.now += PENALTY;
+        story.wants.tick(story.now);
+        assert_eq!(story.wants.peers.keys().collect::<Vec<_>>(), [&here]);
+        assert!(story.wants.unsent.is_empty() && story.wants.connected.len() == 1);
     }
 
     #[test]

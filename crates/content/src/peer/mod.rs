@@ -3,6 +3,7 @@
 //! Everything generic of libp2p stays behind the plain functions of [`Peer`], so that whoever uses them compiles fast.
 
 mod fetch;
+mod foreign;
 mod messages;
 pub(crate) mod streams;
 mod swarm;
@@ -130,7 +131,7 @@ pub struct PeerStats {
     pub messages_refused: u64,
     /// Wants of other peers dropped because their queue was full.
     pub wants_dropped: u64,
-    /// Inbound streams refused because too many were waiting.
+    /// Inbound streams refused because too many were open or waiting.
     pub streams_refused: u64,
 }
 
@@ -292,7 +293,7 @@ impl Peer {
             blocks_refused: read(&counters.blocks_refused),
             messages_refused: read(&counters.messages_refused),
             wants_dropped: read(&counters.wants_dropped),
-            streams_refused: read(&self.0.streams_refused),
+            streams_refused: read(&self.0.streams_refused) + read(&counters.streams_refused),
         }
     }
 

@@ -26,7 +26,9 @@ use model::Digest;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    AGENT, Network, PeerConfig, PeerError, View, lock,
+    AGENT, Network, PeerConfig, PeerError, View,
+    foreign::{RECORDS_MAX, Records, learn_addresses},
+    lock,
     messages::{self, Inbound, Known, Messages},
     peer_id, streams,
 };
@@ -38,10 +40,10 @@ pub(crate) const PROVIDERS_MAX: usize = 64;
 const COMMANDS_MAX: usize = 64;
 /// Keys in the look-up table, our own and those that others store with us.
 const KEYS_MAX: usize = 1 << 16;
-/// Keys that others may store with us; the rest is for our own.
-const FOREIGN_KEYS_MAX: usize = KEYS_MAX / 4 * 3;
-/// Longest key that others may store with us: a multihash.
-const KEY_BYTES_MAX: usize = 80;
+const _: () = assert!(RECORDS_MAX < KEYS_MAX, "some are for our own");
+/// How long what others store with us is kept, as long as everybody does on IPFS; and how often what has expired is removed.
+const RECORD_TTL: Duration = Duration::from_secs(48 * 60 * 60);
+const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 /// Own keys told to the network per tick.
 const ANNOUNCED_PER_TICK: usize = 32;
 /// In a table of at most this many peers every new one is told all our keys.
@@ -51,6 +53,8 @@ const REDIAL_MIN: Duration = Duration::from_millis(250);
 const REDIAL_MAX: Duration = Duration::from_secs(30);
 const CONNECTIONS_INBOUND_MAX: u32 = 256;
 const CONNECTIONS_PER_PEER_MAX: u32 = 4;
+/// Streams of a connection that have not said yet which protocol they speak.
+const STREAMS_NEGOTIATING_MAX: usize = 64;
 /// A connection without streams is closed after this long.
 const IDLE: Duration = Duration::from_secs(600);
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -150,7 +154,10 @@ fn build(
         .map_err(|cause| set_up(cause.to_string()))?
         .with_behaviour(behaviour)
         .map_err(|cause| set_up(cause.to_string()))?;
-    Ok(builder.with_swarm_config(|config| config.with_idle_connection_timeout(IDLE)).build())
+    let bounded = |config: libp2p::swarm::Config| {
+        config.with_idle_connection_timeout(IDLE).with_max_negotiating_inbound_streams(STREAMS_NEGOTIATING_MAX)
+    };
+    Ok(builder.with_swarm_config(bounded).build())
 }
 
 fn lookup_table(local: PeerId, network: Network) -> kad::Behaviour<MemoryStore> {
@@ -158,6 +165,7 @@ fn lookup_table(local: PeerId, network: Network) -> kad::Behaviour<MemoryStore> 
     let store = MemoryStoreConfig { max_records: 0, max_provided_keys: KEYS_MAX, ..MemoryStoreConfig::default() };
     let mut config = kad::Config::new(protocol(network));
     config.set_record_filtering(kad::StoreInserts::FilterBoth);
+    config.set_provider_record_ttl(Some(RECORD_TTL));
     let mut table = kad::Behaviour::with_config(local, MemoryStore::with_config(local, store), config);
     if network == Network::Private {
         table.set_mode(Some(kad::Mode::Server));
@@ -218,14 +226,34 @@ struct Driver {
     view: Arc<Mutex<View>>,
     known: Known,
     statics: HashMap<PeerId, Static>,
-    searches: HashMap<QueryId, mpsc::Sender<PeerId>>,
+    searches: HashMap<QueryId, Search>,
     provided: HashSet<RecordKey>,
     /// Own keys that the network is to be told, oldest first.
     unannounced: VecDeque<RecordKey>,
     /// A new peer has come: everything is to be told again.
     new_peer: bool,
     table_peers: HashSet<PeerId>,
-    foreign_keys: usize,
+    foreign: Records,
+    expiry_checked: Instant,
+}
+
+/// Somebody looks for providers.
+struct Search {
+    found: mpsc::Sender<PeerId>,
+    /// How many more it is told of: whoever answers may make up as many as it likes.
+    left: usize,
+}
+
+impl Search {
+    fn tell(&mut self, providers: impl Iterator<Item = PeerId>) {
+        for provider in providers {
+            if self.left == 0 {
+                return;
+            }
+            self.left -= 1;
+            let _ = self.found.try_send(provider); // nobody waits any more
+        }
+    }
 }
 
 impl Driver {
@@ -255,7 +283,8 @@ impl Driver {
             unannounced: VecDeque::new(),
             new_peer: false,
             table_peers: HashSet::new(),
-            foreign_keys: 0,
+            foreign: Records::default(),
+            expiry_checked: Instant::now(),
         }
     }
 
@@ -285,7 +314,7 @@ impl Driver {
 
     fn find(&mut self, digest: &Digest, found: mpsc::Sender<PeerId>) {
         let query = self.swarm.behaviour_mut().kad.get_providers(key_of(digest));
-        self.searches.insert(query, found);
+        self.searches.insert(query, Search { found, left: PROVIDERS_MAX });
     }
 
     fn connect(&mut self, peer: PeerId, address: Multiaddr) {
@@ -307,6 +336,20 @@ impl Driver {
             self.unannounced.extend(self.provided.iter().cloned());
         }
         self.announce(ANNOUNCED_PER_TICK);
+        self.forget_expired();
+    }
+
+    /// The table itself forgets records only when somebody asks for them.
+    fn forget_expired(&mut self) {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.expiry_checked) < EXPIRY_CHECK {
+            return;
+        }
+        self.expiry_checked = now;
+        let store = self.swarm.behaviour_mut().kad.store_mut();
+        for (key, provider) in self.foreign.expired(now) {
+            store.remove_provider(&key, &provider);
+        }
     }
 
     fn dial_statics(&mut self) {
@@ -355,6 +398,7 @@ impl Driver {
     }
 
     fn connected(&mut self, peer: PeerId) {
+        self.exchange.connected(peer);
         let connected = &mut lock(&self.view).connected;
         if !connected.contains(&peer) {
             connected.push(peer);
@@ -392,9 +436,8 @@ impl Driver {
     fn identified(&mut self, peer: PeerId, info: identify::Info) {
         self.exchange.agent(peer, &info.agent_version);
         if info.protocols.contains(&protocol(self.network)) {
-            for address in info.listen_addrs {
-                self.swarm.behaviour_mut().kad.add_address(&peer, address);
-            }
+            let configured = self.statics.get(&peer).map(|known| &known.address);
+            learn_addresses(&mut self.swarm.behaviour_mut().kad, &peer, info.listen_addrs, configured);
         }
     }
 
@@ -421,22 +464,16 @@ impl Driver {
     }
 
     fn report(&mut self, search: QueryId, providers: HashSet<PeerId>) {
-        let Some(found) = self.searches.get(&search) else { return };
+        let Some(search) = self.searches.get_mut(&search) else { return };
         let local = *self.swarm.local_peer_id();
-        for provider in providers.into_iter().filter(|provider| *provider != local) {
-            let _ = found.try_send(provider); // enough have been found, or nobody waits any more
-        }
+        search.tell(providers.into_iter().filter(|provider| *provider != local));
     }
 
     /// Another peer says that it has something. The table has checked that it speaks for itself only.
     fn store_foreign(&mut self, record: ProviderRecord) {
-        let store = self.swarm.behaviour_mut().kad.store_mut();
-        let new_key = store.providers(&record.key).is_empty();
-        if record.key.as_ref().len() > KEY_BYTES_MAX || (new_key && self.foreign_keys >= FOREIGN_KEYS_MAX) {
-            return;
-        }
-        if store.add_provider(record).is_ok() && new_key {
-            self.foreign_keys += 1;
+        let is_known = self.statics.contains_key(&record.provider);
+        if let Some(record) = self.foreign.admit(record, is_known, RECORD_TTL, Instant::now()) {
+            let _ = self.swarm.behaviour_mut().kad.store_mut().add_provider(record); // there is room for all that is admitted
         }
     }
 }
@@ -446,4 +483,23 @@ fn key_of(digest: &Digest) -> RecordKey {
     let mut key = vec![SHA2_256 as u8, Digest::LEN as u8];
     key.extend_from_slice(&digest.0);
     RecordKey::new(&key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_search_is_told_of_so_many_providers_however_many_are_made_up() {
+        let (found, mut told) = mpsc::channel(PROVIDERS_MAX);
+        let mut search = Search { found, left: PROVIDERS_MAX };
+        let mut count = 0;
+        for _ in 0..100 {
+            search.tell((0..20).map(|_| PeerId::random()));
+            while told.try_recv().is_ok() {
+                count += 1;
+            }
+        }
+        assert_eq!(count, PROVIDERS_MAX);
+    }
 }

@@ -47,7 +47,7 @@ async fn a_flood_of_wants_is_dropped_and_others_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundreds_of_streams_at_once_are_held_back() {
+async fn hundreds_of_streams_at_once_are_refused_but_for_a_few() {
     let node = Node::start().await;
     let import = content::import(&node.store, &mut Noise::new(31, 2 << 20)).unwrap();
     let to = content::peer_id(&node.peer.node_id()).unwrap();
@@ -56,11 +56,12 @@ async fn hundreds_of_streams_at_once_are_held_back() {
     let mut open = Vec::new();
     for number in 0..200_u32 {
         let mut stream = flooder.open(to).await;
-        // a message announced and never finished
-        stream.write_all(&[0xff, 0xff, 0x7f, number as u8]).await.unwrap();
-        stream.flush().await.unwrap();
+        // a message announced and never finished; a stream that is refused ends at some point of this
+        let _ = stream.write_all(&[0xff, 0xff, 0x7f, number as u8]).await;
+        let _ = stream.flush().await;
         open.push(stream);
     }
+    eventually(|| node.peer.stats().streams_refused == 200 - 64).await;
     let other = Node::start().await;
     other.meet(&node).await;
     assert_eq!(other.peer.fetch_all(&import.root, BYTES_MAX, &|_| {}).await.unwrap(), 2 << 20);
