@@ -6,8 +6,8 @@
 use finality::{Finalized, Head};
 use ledger::state::{NodeState, ObjectState, TaskState};
 use model::{
-    AppraisalPolicy, Assignment, Canonical as _, Fact, Genesis, NetworkId, NodeId, ObjectId, ObjectKind, Outcome,
-    PublishedObject, Record, Registration, Settlement, Signed, Task, TaskId, Terms, Verdict,
+    AppraisalPolicy, Assignment, Canonical as _, Fact, Genesis, NodeId, ObjectId, ObjectKind, Outcome, PublishedObject,
+    Record, Registration, Settlement, Signed, Task, TaskId, Terms, Verdict,
 };
 
 use crate::{
@@ -185,7 +185,7 @@ impl Client {
         let (head, records) = self.records("the nodes", "/v1/nodes").await?;
         let nodes = nodes_of(&head, &records)
             .into_iter()
-            .filter(|node| check_verdict(genesis, &self.network.id, self.file.simulated, node).is_ok())
+            .filter(|node| check_verdict(genesis, &self.network, self.file.simulated, node).is_ok())
             .collect();
         Ok((head, nodes))
     }
@@ -220,6 +220,9 @@ pub enum VerdictError {
     /// Its TPM is software, and the network file does not allow that.
     #[error("its TPM is simulated, and the network file does not say simulated = true")]
     Simulated,
+    /// The appraisers are not those whom a seed of this network draws.
+    #[error("its appraisers are not those that the network's beacon draws")]
+    NotDrawn,
     /// Too few good votes.
     #[error("{votes} of {drawn} drawn appraisers have voted for it, {needed} are needed")]
     Votes {
@@ -238,7 +241,7 @@ pub enum VerdictError {
 /// [`VerdictError`].
 pub fn check_verdict(
     genesis: &Genesis,
-    network: &NetworkId,
+    network: &finality::Network,
     simulated: bool,
     node: &NodeView,
 ) -> Result<(), VerdictError> {
@@ -255,21 +258,25 @@ pub fn check_verdict(
     if verdict.result.simulated && !simulated {
         return Err(VerdictError::Simulated);
     }
+    let validators = genesis.validators.iter().map(|validator| validator.node);
+    let drawn = ledger::appraisers(&verdict.seed, &verdict.node, validators, genesis.appraisal.appraisers as usize);
+    if verdict.drawn != drawn || network.check_seed(&verdict.seed).is_err() {
+        return Err(VerdictError::NotDrawn);
+    }
     let mut voters: Vec<NodeId> = verdict
         .votes
         .iter()
-        .filter_map(|vote| vote.verify(network).ok())
+        .filter_map(|vote| vote.verify(&network.id).ok())
         .filter(|vote| vote.subject == verdict.node && vote.registration == verdict.registration)
         .filter(|vote| vote.evidence == verdict.evidence && vote.window == verdict.window)
-        .filter(|vote| vote.result == verdict.result && vote.appraiser != verdict.node)
-        .filter(|vote| verdict.drawn.contains(&vote.appraiser) && genesis.validator(&vote.appraiser).is_some())
+        .filter(|vote| vote.result == verdict.result && drawn.contains(&vote.appraiser))
         .map(|vote| vote.appraiser)
         .collect();
     voters.sort();
     voters.dedup();
-    let needed = AppraisalPolicy::votes_needed(verdict.drawn.len());
+    let needed = AppraisalPolicy::votes_needed(drawn.len());
     if voters.len() < needed {
-        return Err(VerdictError::Votes { votes: voters.len(), drawn: verdict.drawn.len(), needed });
+        return Err(VerdictError::Votes { votes: voters.len(), drawn: drawn.len(), needed });
     }
     Ok(())
 }

@@ -34,7 +34,9 @@ pub(crate) fn attest(view: &mut View, genesis: &Genesis, attestation: &Attestati
     // `check` has seen at least one vote, and that all of them agree.
     let vote = votes.first().ok_or(Refusal::Bounds { what: "votes", rule: "1 to 64" })?.unverified();
     let window = vote.window;
-    let drawn = drawn(view, genesis, &node, window)?;
+    let seed = window_seed(view, genesis, window)?;
+    let validators = genesis.validators.iter().map(|validator| validator.node);
+    let drawn = draw::appraisers(&seed, &node, validators, genesis.appraisal.appraisers as usize);
     for appraiser in votes.iter().map(|vote| vote.unverified().appraiser) {
         if !drawn.contains(&appraiser) {
             return Err(Refusal::NotDrawn { appraiser, node, window }.into());
@@ -63,6 +65,7 @@ pub(crate) fn attest(view: &mut View, genesis: &Genesis, attestation: &Attestati
         evidence: vote.evidence,
         window,
         result: vote.result,
+        seed,
         drawn,
         votes: votes.clone(),
         expires_ms,
@@ -101,12 +104,11 @@ fn check_approved(genesis: &Genesis, registration: &Registration) -> Result<(), 
     Ok(())
 }
 
-fn drawn(view: &mut View, genesis: &Genesis, node: &NodeId, window: u64) -> Result<Vec<NodeId>, Halt> {
+/// The seed that draws the appraisers of a window, if it may still be voted in.
+fn window_seed(view: &mut View, genesis: &Genesis, window: u64) -> Result<Seed, Halt> {
     let closed = Refusal::Window { window, now: window_at(genesis, view.time_ms()) };
     let windows: Windows = view.get(&key::windows())?.ok_or_else(|| closed.clone())?;
-    let seed = windows.seed(window, view.time_ms(), genesis.appraisal.window_ms).ok_or(closed)?;
-    let validators = genesis.validators.iter().map(|validator| validator.node);
-    Ok(draw::appraisers(&seed, node, validators, genesis.appraisal.appraisers as usize))
+    Ok(windows.seed(window, view.time_ms(), genesis.appraisal.window_ms).ok_or(closed)?)
 }
 
 fn enrol(view: &mut View, node: NodeId) -> Result<(), Halt> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Blob, Bytes64, Canonical, ContentId, Digest, NodeId, Signable, Signed};
+use crate::{AccountId, Blob, Bytes64, Canonical, ContentId, Digest, NodeId, Seed, Signable, Signed};
 
 /// What a node says of itself. Believed only together with a [`Verdict`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +172,8 @@ pub struct Verdict {
     pub window: u64,
     /// What was found.
     pub result: AttestationResult,
+    /// The window's seed, which draws the appraisers: so that anybody can draw them again.
+    pub seed: Seed,
     /// Who was drawn, ascending.
     pub drawn: Vec<NodeId>,
     /// The agreeing votes, ascending by appraiser.

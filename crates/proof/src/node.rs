@@ -48,7 +48,7 @@ pub(crate) fn check_draw(genesis: &Genesis, network: &finality::Network, facts: 
 }
 
 /// Checks the verdict: about the executor, fresh when it was drawn, signed by enough of those drawn to appraise it.
-pub(crate) fn check_verdict(genesis: &Genesis, network: &NetworkId, facts: &Facts) -> Result<(), ProofError> {
+pub(crate) fn check_verdict(genesis: &Genesis, network: &finality::Network, facts: &Facts) -> Result<(), ProofError> {
     const LINK: Link = Link::Verdict;
     let verdict = facts.verdict.get();
     let executor = facts.assignment.get().executor;
@@ -62,26 +62,23 @@ pub(crate) fn check_verdict(genesis: &Genesis, network: &NetworkId, facts: &Fact
     let window = at_ms / genesis.appraisal.window_ms.max(1);
     let open = verdict.window == window || verdict.window.checked_add(1) == Some(window);
     same(open, LINK, "the verdict's window", "the one it was made in, or the one before")?;
-    check_drawn(genesis, &verdict.node, &verdict.drawn)?;
-    check_votes(network, facts)?;
+    check_drawn(genesis, network, facts)?;
+    check_votes(&network.id, facts)?;
     check_registration(genesis, facts)
 }
 
-/// Appraisers are validators other than the node, as many as the policy draws. Which ones the beacon drew, the ledger has
-/// checked against the window's seed; that seed stands in no record.
-fn check_drawn(genesis: &Genesis, node: &NodeId, drawn: &[NodeId]) -> Result<(), ProofError> {
+/// Draws the appraisers again, with a seed that the committee has signed. That it is the one of the verdict's window, the
+/// ledger has checked; here it is only known to be older than the executor's draw.
+fn check_drawn(genesis: &Genesis, network: &finality::Network, facts: &Facts) -> Result<(), ProofError> {
     const LINK: Link = Link::Verdict;
-    let others = genesis.validators.iter().filter(|validator| validator.node != *node).count();
-    let expected = others.min(genesis.appraisal.appraisers as usize);
-    same(drawn.len() == expected, LINK, "the number of appraisers drawn", "what the policy says")?;
-    let ascending = drawn.windows(2).all(|pair| pair[0] < pair[1]);
-    same(ascending, LINK, "the list of appraisers", "ascending, without repetition")?;
-    for appraiser in drawn {
-        if appraiser == node || genesis.validator(appraiser).is_none() {
-            return Err(ProofError::Stranger { link: LINK, who: *appraiser, what: "may not appraise this node" });
-        }
-    }
-    Ok(())
+    let verdict = facts.verdict.get();
+    network.check_seed(&verdict.seed)?;
+    let earlier = verdict.seed.round < facts.assignment.get().seed.round;
+    same(earlier, LINK, "the seed of the appraisal window", "one from before the draw of the executor")?;
+    let validators = genesis.validators.iter().map(|validator| validator.node);
+    let count = genesis.appraisal.appraisers as usize;
+    let drawn = ledger::appraisers(&verdict.seed, &verdict.node, validators, count);
+    same(verdict.drawn == drawn, LINK, "the list of appraisers", "those that the window's seed draws")
 }
 
 fn check_votes(network: &NetworkId, facts: &Facts) -> Result<(), ProofError> {

@@ -92,7 +92,7 @@ pub fn verify_with(bundle: &[u8], network: &Network, extras: &Extras<'_>) -> Res
     let evidence = node::named_evidence(&proof, extras, &facts)?;
     objects::check(&genesis, &network.id, &facts)?;
     node::check_draw(&genesis, &committee, &facts)?;
-    node::check_verdict(&genesis, &network.id, &facts)?;
+    node::check_verdict(&genesis, &committee, &facts)?;
     let evidence_judged = node::check_evidence(&genesis, &network.id, &evidence, &facts)?;
     run::check_receipt(&network.id, &facts)?;
     run::check_releases(&network.id, &facts)?;

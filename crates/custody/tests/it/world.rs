@@ -162,6 +162,7 @@ impl World {
             evidence: evidence.block_id(),
             window: 1,
             result: self.result,
+            seed: Seed { round: Round { epoch: 0, view: 1 }, signature: Bytes48([0; 48]) },
             drawn: vec![],
             votes: vec![],
             expires_ms: START_MS + 600_000,

@@ -161,9 +161,10 @@ fn the_verdict_must_be_earned_and_fresh() {
     breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.result.simulated = false));
     breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.result.release_counter += 1));
     breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.registration = Digest::of(b"other keys")));
-    breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.drawn.truncate(2)));
+    breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.drawn.truncate(1)));
     breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.drawn[0] = verdict.node));
-    breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.drawn[2] = AccountId([0xff; 32])));
+    breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.drawn[1] = AccountId([0xff; 32])));
+    breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.drawn.swap(0, 1)));
     breaks(Link::Verdict, |story| story.change_verdict(|verdict| verdict.votes[1] = verdict.votes[0].clone()));
     breaks(Link::Verdict, |story| {
         let network = story.network;
@@ -185,6 +186,33 @@ fn the_verdict_must_be_earned_and_fresh() {
             Fact::Registration(registration) if registration.node == executor => registration.region = "x".into(),
             _ => {}
         });
+    });
+}
+
+#[test]
+fn appraisers_that_the_beacon_did_not_draw_cannot_vote() {
+    breaks(Link::Verdict, Story::appraise_by_others);
+    // All votes are of appraisers drawn, but the list says that others might have voted as well.
+    breaks(Link::Verdict, |story| {
+        let all: Vec<NodeId> = story.genesis.validators.iter().map(|validator| validator.node).collect();
+        story.change_verdict(|verdict| {
+            verdict.drawn = all.iter().copied().filter(|node| *node != verdict.node).collect();
+        });
+    });
+}
+
+#[test]
+fn the_seed_that_drew_appraisers_is_the_committees_and_older_than_the_executors() {
+    // A seed that the committee never signed; a seed of another round.
+    breaks(Link::Finality, |story| story.change_verdict(|verdict| verdict.seed.round.view += 1));
+    breaks(Link::Finality, |story| story.change_verdict(|verdict| verdict.seed.signature = Bytes48([0xc0; 48])));
+    // The committee's own, but nobody could have known it when the votes were given.
+    breaks(Link::Verdict, |story| {
+        let seed = story.facts().find_map(|fact| match fact {
+            Fact::Assignment(assignment) => Some(assignment.seed),
+            _ => None,
+        });
+        story.change_verdict(|verdict| verdict.seed = seed.unwrap());
     });
 }
 

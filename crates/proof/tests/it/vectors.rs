@@ -48,6 +48,9 @@ fn cases() -> Vec<(Case, Vec<u8>)> {
         changed("verdict.proof", Link::Verdict, "one vote where two are needed", &|story| {
             story.change_verdict(|verdict| verdict.votes.truncate(1));
         }),
+        changed("appraisers.proof", Link::Verdict, "one appraiser was not drawn by the window's seed", &|story| {
+            story.appraise_by_others();
+        }),
         changed("releases.proof", Link::Releases, "one release of the program's key where two are needed", &|story| {
             story.change_settlement(|settlement| {
                 settlement.releases.remove(0);
