@@ -227,17 +227,14 @@ impl Custody {
         };
         // The executor may have read its block a moment earlier.
         self.index.until(CATCH_UP_MAX, known).await;
-        for _ in 0..LOOKS_MAX {
-            let Some(places) = self.places(&task) else { return Ok(Err(FactsError { task, what: "assignment" })) };
+        let finalized = |places: Vec<u64>| async move {
             let (head, records) = self.chain.finalized(&places).await?;
-            // The head may be younger than what the index had read: terms that came between count as well (R5).
-            self.index.until_height(head.height()).await;
-            let is_all = self.index.tip().height >= head.height() && self.places(&task).as_ref() == Some(&places);
-            if is_all {
-                return Ok(ReleaseFacts::from_records(head, task, request.assignment, records));
-            }
-        }
-        Ok(Err(FactsError { task, what: "state of its terms" }))
+            Ok::<_, Failed>((head.height(), (head, records)))
+        };
+        Ok(match look_until_all(&self.index, || self.places(&task), finalized).await? {
+            Ok((head, records)) => ReleaseFacts::from_records(head, task, request.assignment, records),
+            Err(what) => Err(FactsError { task, what }),
+        })
     }
 
     fn places(&self, task: &TaskId) -> Option<Vec<u64>> {
@@ -369,6 +366,24 @@ impl Custody {
     }
 }
 
+/// Records as of one head, and all that matter up to it: the head may be younger than what the index had read, and what came
+/// between counts as well, such as terms with a higher serial (R5). `finalized` returns the height of its head first.
+async fn look_until_all<T, E, F: Future<Output = Result<(u64, T), E>>>(
+    index: &Index,
+    places: impl Fn() -> Option<Vec<u64>>,
+    finalized: impl Fn(Vec<u64>) -> F,
+) -> Result<Result<T, &'static str>, E> {
+    for _ in 0..LOOKS_MAX {
+        let Some(looked_at) = places() else { return Ok(Err("assignment")) };
+        let (height, found) = finalized(looked_at.clone()).await?;
+        index.until_height(height).await;
+        if index.tip().height >= height && places() == Some(looked_at) {
+            return Ok(Ok(found));
+        }
+    }
+    Ok(Err("state of its terms"))
+}
+
 fn log_unappraised(node: &NodeId, evidence: &ContentId, cause: &(dyn std::error::Error + 'static)) {
     tracing::info!(%node, %evidence, error = %crate::chain_of(cause), "evidence not appraised; no share for this node yet");
 }
@@ -394,5 +409,52 @@ impl State {
             return Err(cause.into());
         }
         Ok(Ok(outgoing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, convert::Infallible};
+
+    use super::*;
+    use crate::index::BlockFacts;
+
+    fn read(index: &Index, height: u64) {
+        index.read_block(&BlockFacts { height, time_ms: height, records: &[] });
+    }
+
+    /// Looks at a ledger that grows meanwhile, one place with each block; `heads` are those that prove what was looked at.
+    async fn look(index: &Index, heads: &[u64]) -> (Result<Vec<u64>, &'static str>, usize) {
+        let looks = Cell::new(0);
+        let places = || Some((0..index.tip().height).collect::<Vec<u64>>());
+        let finalized = |places: Vec<u64>| {
+            let height = heads[looks.get().min(heads.len() - 1)];
+            looks.set(looks.get() + 1);
+            // The index catches up with the head, a moment later.
+            read(index, height);
+            std::future::ready(Ok::<_, Infallible>((height, places)))
+        };
+        let found = look_until_all(index, places, finalized).await;
+        let Ok(found) = found;
+        (found, looks.get())
+    }
+
+    #[tokio::test]
+    async fn terms_that_came_with_a_younger_head_are_looked_at_before_a_share_goes_out() {
+        let index = Index::default();
+        read(&index, 2);
+        let (found, looks) = look(&index, &[2]).await;
+        assert_eq!((found, looks), (Ok(vec![0, 1]), 1));
+        // The head that proves the records is one block ahead, and that block has new terms.
+        let (found, looks) = look(&index, &[3]).await;
+        assert_eq!((found, looks), (Ok(vec![0, 1, 2]), 2));
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_out_while_the_ledger_moves_faster_than_it_is_read() {
+        let index = Index::default();
+        read(&index, 1);
+        let (found, looks) = look(&index, &[2, 3, 4, 5, 6]).await;
+        assert_eq!((found, looks), (Err("state of its terms"), LOOKS_MAX));
     }
 }

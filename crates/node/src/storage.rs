@@ -1,24 +1,23 @@
 //! Content: what this node has, what it fetches for others to keep, and its word that it keeps it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use content::{Block, FetchError, Peer, Store};
 use custody::NodeIdentity;
-use model::{ContentId, NodeId, Signed, StorageAck};
-use tokio::sync::Semaphore;
+use model::{ContentId, NetworkId, NodeId, Signed, StorageAck};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{chain::Chain, index::Index, peers::Peers};
 
 /// Most bytes of one file.
 const FILE_BYTES_MAX: u64 = 64 << 30;
-/// Files fetched for other nodes at a time; further requests wait.
-const FETCHING_MAX: usize = 16;
-/// Files fetched at a time for whoever asks over HTTP. A root that nobody has holds its turn until the fetch gives up, so these
-/// turns are not the ones that results wait for.
+/// Files fetched for one other node at a time; its further requests wait.
+const FETCHING_FOR_ONE_MAX: usize = 8;
+/// Files fetched at a time for whoever asks over HTTP.
 const FETCHING_FOR_STRANGERS_MAX: usize = 8;
 /// How long a stranger waits for a turn.
 const STRANGERS_WAIT: Duration = Duration::from_secs(10);
@@ -70,8 +69,37 @@ pub(crate) struct Storage {
     index: Arc<Index>,
     identity: Arc<NodeIdentity>,
     peers: Peers,
-    fetching: Semaphore,
-    fetching_for_strangers: Semaphore,
+    turns: Turns,
+}
+
+/// Who may have something fetched now. A root that nobody has holds its turn until the fetch gives up, so the turns of each node
+/// are its own, and those of strangers are apart: nobody's can be used up by others.
+struct Turns {
+    members: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { members: Mutex::default(), strangers: Arc::new(Semaphore::new(FETCHING_FOR_STRANGERS_MAX)) }
+    }
+}
+
+impl Turns {
+    /// A turn for a registered node; there are as many nodes as the committee has approved.
+    async fn of_member(&self, node: NodeId) -> Result<OwnedSemaphorePermit, NotStored> {
+        let turns = {
+            let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+            members.entry(node).or_insert_with(|| Arc::new(Semaphore::new(FETCHING_FOR_ONE_MAX))).clone()
+        };
+        turns.acquire_owned().await.map_err(|_| NotStored::Stopping)
+    }
+
+    /// A turn for whoever asks over HTTP, after a bounded wait.
+    async fn of_stranger(&self) -> Result<OwnedSemaphorePermit, NotStored> {
+        let turn = tokio::time::timeout(STRANGERS_WAIT, self.strangers.clone().acquire_owned()).await;
+        turn.map_err(|_| NotStored::Busy)?.map_err(|_| NotStored::Stopping)
+    }
 }
 
 /// Why something was not stored.
@@ -100,15 +128,12 @@ impl Storage {
         identity: Arc<NodeIdentity>,
         peers: Peers,
     ) -> Self {
-        let fetching = Semaphore::new(FETCHING_MAX);
-        let fetching_for_strangers = Semaphore::new(FETCHING_FOR_STRANGERS_MAX);
-        Self { content, chain, index, identity, peers, fetching, fetching_for_strangers }
+        Self { content, chain, index, identity, peers, turns: Turns::default() }
     }
 
     /// Fetches every block under `root` for whoever asks, keeps it, and says so.
     pub(crate) async fn acknowledge(&self, root: ContentId) -> Result<Signed<StorageAck>, NotStored> {
-        let turn = tokio::time::timeout(STRANGERS_WAIT, self.fetching_for_strangers.acquire()).await;
-        let _turn = turn.map_err(|_| NotStored::Busy)?.map_err(|_| NotStored::Stopping)?;
+        let _turn = self.turns.of_stranger().await?;
         self.keep(root).await
     }
 
@@ -129,7 +154,7 @@ impl Storage {
         if self.index.facts().node(&peer).is_none() {
             return Err(NotStored::NoMember(peer));
         }
-        let _turn = self.fetching.acquire().await.map_err(|_| NotStored::Stopping)?;
+        let _turn = self.turns.of_member(peer).await?;
         self.keep(root).await
     }
 
@@ -189,15 +214,60 @@ impl Storage {
 
     async fn ask_for_one(&self, node: NodeId, root: ContentId) -> Option<Signed<StorageAck>> {
         match self.peers.store(node, root).await {
-            Ok(ack) => {
-                let answered =
-                    ack.verify(self.chain.network_id()).is_ok_and(|it| it.content == root && it.node == node);
-                answered.then_some(ack)
-            }
+            Ok(ack) => acknowledges(&ack, self.chain.network_id(), &node, &root).then_some(ack),
             Err(cause) => {
                 tracing::info!(%node, content = %root, error = %crate::chain_of(&cause), "no storage acknowledgement");
                 None
             }
         }
+    }
+}
+
+/// Whether that is the word of this node about this content on this network, and of nobody else about nothing else.
+fn acknowledges(ack: &Signed<StorageAck>, network: &NetworkId, node: &NodeId, root: &ContentId) -> bool {
+    ack.verify(network).is_ok_and(|ack| ack.content == *root && ack.node == *node)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn node(byte: u8) -> NodeIdentity {
+        NodeIdentity::from_seed(&[byte; 32])
+    }
+
+    #[test]
+    fn an_acknowledgement_counts_for_its_node_its_content_and_its_network_alone() {
+        let (network, root) = (NetworkId([1; 32]), ContentId::of_raw(b"result"));
+        let (kept_by, other) = (node(1), node(2));
+        let ack = |of| StorageAck { content: root, bytes: 6, until_ms: 9, node: of };
+        let signed = kept_by.sign(&network, ack(kept_by.node_id()));
+        let me = kept_by.node_id();
+        assert!(acknowledges(&signed, &network, &me, &root));
+        assert!(!acknowledges(&signed, &network, &me, &ContentId::of_raw(b"leaves")), "another file");
+        assert!(!acknowledges(&signed, &network, &other.node_id(), &root), "another node's copy");
+        assert!(!acknowledges(&signed, &NetworkId([2; 32]), &me, &root), "another network");
+        let borrowed = other.sign(&network, ack(kept_by.node_id()));
+        assert!(!acknowledges(&borrowed, &network, &me, &root), "not the signature of the node it names");
+    }
+
+    #[tokio::test]
+    async fn strangers_and_single_nodes_do_not_use_up_the_turns_of_others() {
+        let turns = Turns::default();
+        let [greedy, other] = [1, 2].map(|byte| node(byte).node_id());
+        let mut held = Vec::new();
+        for _ in 0..FETCHING_FOR_STRANGERS_MAX {
+            held.push(turns.of_stranger().await.unwrap());
+        }
+        assert!(turns.of_stranger().now_or_never().is_none(), "a further stranger waits");
+        for _ in 0..FETCHING_FOR_ONE_MAX {
+            held.push(turns.of_member(greedy).now_or_never().expect("strangers hold none of these").unwrap());
+        }
+        assert!(turns.of_member(greedy).now_or_never().is_none(), "one node's further requests wait");
+        drop(turns.of_member(other).now_or_never().expect("another node's do not").unwrap());
+        held.clear();
+        drop(turns.of_stranger().now_or_never().expect("turns come back").unwrap());
     }
 }

@@ -61,22 +61,32 @@ pub(crate) struct Reappraiser {
     content: Content,
     peers: Peers,
     challenger: Arc<Mutex<Challenger>>,
-    /// One appraisal of a node at a time: a challenge can be answered once. One for each node: whoever keeps silent must not
-    /// hold up the others.
-    turns: Arc<Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<()>>>>>,
+    turns: Turns,
+}
+
+/// One appraisal of a node at a time: a challenge can be answered once. One for each node: whoever keeps silent must not hold up
+/// the others.
+#[derive(Clone, Default)]
+struct Turns(Arc<Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<()>>>>>);
+
+impl Turns {
+    /// Waits until nobody else appraises `node`.
+    async fn of(&self, node: NodeId) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(node).or_default().clone();
+        turn.lock_owned().await
+    }
 }
 
 impl Reappraiser {
     pub(crate) fn new(me: NodeId, chain: Chain, content: Content, peers: Peers) -> Self {
-        Self { me, chain, content, peers, challenger: Arc::default(), turns: Arc::default() }
+        Self { me, chain, content, peers, challenger: Arc::default(), turns: Turns::default() }
     }
 
     /// Fetches the evidence behind a verdict, appraises it as of the moment the verdict was accepted, and challenges the
     /// TPM that it names.
     pub(crate) async fn reappraise(&self, verdict: &Finalized<Verdict>) -> Result<Appraised, NotAppraised> {
         let named = verdict.get();
-        let turn = self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(named.node).or_default().clone();
-        let _turn = turn.lock().await;
+        let _turn = self.turns.of(named.node).await;
         let evidence: Evidence = self.decoded(&named.evidence, Evidence::BYTES_MAX).await?;
         let log: EventLog = self.decoded(&evidence.tpm.log, attest::launcher::LOG_BYTES_MAX).await?;
         let block = self.chain.block_at(evidence.block.height).await?;
@@ -108,5 +118,23 @@ impl Reappraiser {
     async fn decoded<T: Canonical>(&self, id: &ContentId, bytes_max: usize) -> Result<T, NotAppraised> {
         let block = self.content.block(id).await?;
         T::from_bytes(block.data(), bytes_max).map_err(|cause| NotAppraised::Malformed(*id, cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_is_appraised_once_at_a_time_and_a_silent_one_holds_up_itself_alone() {
+        let turns = Turns::default();
+        let [silent, other] = [1, 2].map(|byte| model::AccountId([byte; 32]));
+        let held = turns.of(silent).await;
+        assert!(turns.of(silent).now_or_never().is_none(), "a second challenge would spoil the first");
+        assert!(turns.clone().of(other).now_or_never().is_some(), "others are appraised meanwhile");
+        drop(held);
+        assert!(turns.clone().of(silent).now_or_never().is_some(), "clones share the turns");
     }
 }
