@@ -75,6 +75,9 @@ pub enum SandboxError {
     /// The worker did not answer in time, outside of its run.
     #[error("the worker did not answer within {0} ms")]
     Silent(u64),
+    /// The caller had no more time.
+    #[error("stopped before it had ended, because its caller had no more time")]
+    Stopped,
     /// A system call failed.
     #[error("cannot {attempt}")]
     System {

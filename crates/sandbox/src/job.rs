@@ -37,7 +37,8 @@ pub struct Input {
 /// What a run may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Wall time of the guest, milliseconds. Waiting for [`Inputs::chunk`] does not count, the first time for each chunk.
+    /// Wall time of the guest, milliseconds, until its output is handed over. Waiting for [`Inputs::chunk`] does not count, the
+    /// first time for each chunk.
     pub run_ms: u64,
     /// Linear memories and tables of the guest, bytes.
     pub memory_bytes: u64,

@@ -19,6 +19,7 @@
 //!
 //! This crate knows nothing of content ids, keys, attestation or the ledger.
 
+mod cache;
 mod channel;
 mod compiler;
 mod confine;

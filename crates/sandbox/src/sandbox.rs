@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
+use crate::cache::{Cache, Key};
 use crate::channel::{Channel, ChannelError};
 use crate::compiler::CODE_BYTES_MAX;
 use crate::error::{CompileError, SandboxError, system};
@@ -35,6 +36,8 @@ pub struct SandboxConfig {
     pub compile_ms_max: u64,
     /// Largest module.
     pub module_bytes_max: u64,
+    /// Most bytes of native code that is kept in memory for the next run of the same program.
+    pub cache_bytes_max: u64,
 }
 
 /// A program and its arguments.
@@ -55,6 +58,7 @@ impl SandboxConfig {
             compiler: child("sandbox-compiler"),
             compile_ms_max: 120_000,
             module_bytes_max: 64 << 20,
+            cache_bytes_max: 128 << 20,
         }
     }
 }
@@ -64,6 +68,7 @@ pub struct Sandbox {
     nursery: Nursery,
     compile_ms_max: u64,
     module_bytes_max: u64,
+    cache: Cache,
 }
 
 /// A program, ready to run as often as one likes. Its code is in memory that no process can change.
@@ -93,29 +98,65 @@ impl Sandbox {
     /// [`SandboxError::Unconfined`] where the kernel cannot confine a process, [`SandboxError::Start`] if the program
     /// is not there.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
-        let SandboxConfig { worker, compiler, compile_ms_max, module_bytes_max } = config;
-        let sandbox = Self { nursery: Nursery::new(worker, compiler)?, compile_ms_max, module_bytes_max };
+        let SandboxConfig { worker, compiler, compile_ms_max, module_bytes_max, cache_bytes_max } = config;
+        let nursery = Nursery::new(worker, compiler)?;
+        let sandbox = Self { nursery, compile_ms_max, module_bytes_max, cache: Cache::new(cache_bytes_max) };
         let mut first = sandbox.nursery.worker()?;
         await_ready(&mut first)?;
         sandbox.nursery.bury(first);
         Ok(sandbox)
     }
 
-    /// Compiles a WASI 0.1 module or a WASI 0.2 component. Takes about one to two seconds per megabyte.
+    /// Compiles a WASI 0.1 module or a WASI 0.2 component. Takes about one to two seconds per megabyte, unless the same program
+    /// was compiled lately.
     ///
     /// # Errors
     /// Says whether the module is at fault: [`CompileError::guest_at_fault`].
     pub fn compile(&self, module: &[u8], metering: Metering) -> Result<Compiled, CompileError> {
+        self.compile_until(module, metering, None)
+    }
+
+    /// The same, and gives up when the caller has no more time.
+    ///
+    /// # Errors
+    /// As [`Self::compile`]; [`SandboxError::Stopped`].
+    pub fn compile_until(
+        &self,
+        module: &[u8],
+        metering: Metering,
+        until: Option<Instant>,
+    ) -> Result<Compiled, CompileError> {
         let bytes = module.len() as u64;
         if bytes > self.module_bytes_max {
             return Err(CompileError::TooLarge { bytes, bytes_max: self.module_bytes_max });
         }
+        let key = Key::of(module, metering);
+        if let Some(compiled) = self.cache.get(&key) {
+            return Ok(compiled);
+        }
+        let compiled = self.compile_anew(module, metering, until)?;
+        self.cache.put(key, compiled.clone());
+        Ok(compiled)
+    }
+
+    fn compile_anew(
+        &self,
+        module: &[u8],
+        metering: Metering,
+        until: Option<Instant>,
+    ) -> Result<Compiled, CompileError> {
+        let own = Duration::from_millis(self.compile_ms_max);
+        let callers = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        if callers.is_zero() {
+            return Err(CompileError::Sandbox(SandboxError::Stopped));
+        }
         let file = frozen("samovar-module", module).map_err(CompileError::Sandbox)?;
         let mut compiler = self.nursery.compiler().map_err(CompileError::Sandbox)?;
-        let answer = ask_compiler(&compiler.channel, &file, metering, self.compile_ms_max)
+        let answer = ask_compiler(&compiler.channel, &file, metering, own.min(callers))
             .and_then(|()| compiler.channel.receive_with());
         let (answer, files) = match answer {
             Ok(answered) => answered,
+            Err(ChannelError::TimedOut) if callers < own => return Err(CompileError::Sandbox(SandboxError::Stopped)),
             Err(ChannelError::TimedOut) => return Err(CompileError::TooSlow(self.compile_ms_max)),
             Err(ChannelError::Closed) => return Err(CompileError::CompilerDied(compiler.died())),
             Err(error) => return Err(CompileError::Sandbox(failure(error, &mut compiler))),
@@ -126,12 +167,27 @@ impl Sandbox {
         Ok(Compiled(Arc::new(Code { file, kind, metering, bytes })))
     }
 
-    /// Runs a program on a job. Blocks until it has ended, at most about `run_ms` and the time that `inputs` takes.
+    /// Runs a program on a job. Blocks until it has ended and its output is here, at most about `run_ms` and the time that
+    /// `inputs` takes.
     ///
     /// # Errors
     /// The guest is never at fault for an error; what a guest can do wrong is in [`Outcome`].
     pub fn run(&self, program: &Compiled, job: &Job, inputs: &mut dyn Inputs) -> Result<Outcome, SandboxError> {
-        self.run_observed(program, job, inputs, &mut |_| ())
+        self.run_until(program, job, inputs, None)
+    }
+
+    /// The same, and kills the guest when the caller has no more time, whatever the guest has left.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`SandboxError::Stopped`].
+    pub fn run_until(
+        &self,
+        program: &Compiled,
+        job: &Job,
+        inputs: &mut dyn Inputs,
+        until: Option<Instant>,
+    ) -> Result<Outcome, SandboxError> {
+        self.run_watched(program, job, inputs, until, &mut |_| ())
     }
 
     /// The same, and tells `observe` when it has come how far.
@@ -145,8 +201,20 @@ impl Sandbox {
         inputs: &mut dyn Inputs,
         observe: &mut dyn FnMut(Phase),
     ) -> Result<Outcome, SandboxError> {
+        self.run_watched(program, job, inputs, None, observe)
+    }
+
+    fn run_watched(
+        &self,
+        program: &Compiled,
+        job: &Job,
+        inputs: &mut dyn Inputs,
+        until: Option<Instant>,
+        observe: &mut dyn FnMut(Phase),
+    ) -> Result<Outcome, SandboxError> {
         job.check()?;
         let mut run = self.start(program, job)?;
+        run.time.callers_end = until;
         observe(Phase::Started);
         let outcome = run.attend(inputs, observe);
         self.nursery.bury(run.worker);
@@ -178,6 +246,15 @@ impl Compiled {
     }
 }
 
+#[cfg(test)]
+impl Compiled {
+    /// One that never runs, with so many bytes of native code.
+    pub(crate) fn of_bytes(bytes: u64) -> Self {
+        let file = memory_file::empty("samovar-test").expect("a memory file");
+        Self(Arc::new(Code { file, kind: Kind::Module, metering: Metering::None, bytes }))
+    }
+}
+
 impl fmt::Debug for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Code { kind, metering, bytes, .. } = &*self.0;
@@ -191,8 +268,8 @@ impl fmt::Debug for Compiled {
 
 // --- compiling --------------------------------------------------------------------------------------------------------
 
-fn ask_compiler(channel: &Channel, module: &OwnedFd, metering: Metering, ms_max: u64) -> Result<(), ChannelError> {
-    channel.wait_at_most(Some(Duration::from_millis(ms_max)))?;
+fn ask_compiler(channel: &Channel, module: &OwnedFd, metering: Metering, time: Duration) -> Result<(), ChannelError> {
+    channel.wait_at_most(Some(time))?;
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u32);
     channel.send_with(&Compile { metering, threads }, &[module.as_fd()])
 }
@@ -252,10 +329,47 @@ fn failure(error: ChannelError, process: &mut Process) -> SandboxError {
     }
 }
 
+/// When a run is over, whatever it waits for.
+#[derive(Clone, Copy, Default)]
+struct Time {
+    /// The guest's own time; what handing over its output takes is part of it. `None`: longer than clocks count.
+    guests_end: Option<Instant>,
+    callers_end: Option<Instant>,
+}
+
+impl Time {
+    fn left(&self) -> Option<Duration> {
+        let end = self.guests_end.into_iter().chain(self.callers_end).min()?;
+        Some(end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Who has no more of it.
+    fn over(&self) -> Silence {
+        match (self.callers_end, self.guests_end) {
+            (Some(callers), Some(guests)) if guests < callers => Silence::GuestsTimeIsOver,
+            (Some(_), _) => Silence::Failed(SandboxError::Stopped),
+            (None, _) => Silence::GuestsTimeIsOver,
+        }
+    }
+}
+
+/// Why a worker's next message is not waited for.
+enum Silence {
+    GuestsTimeIsOver,
+    Failed(SandboxError),
+}
+
+impl From<SandboxError> for Silence {
+    fn from(error: SandboxError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// One run, from the parent's side.
 struct Run<'j> {
     worker: Process,
     job: &'j Job,
+    time: Time,
     /// Where chunks are put for the worker, and where they are decrypted to. None without inputs.
     shared: Option<OwnedFd>,
     plaintext: Zeroizing<Vec<u8>>,
@@ -266,7 +380,6 @@ struct Run<'j> {
 /// What a guest's time ends with.
 enum Attended {
     Finished(Ending),
-    TimedOut,
     InputFailed(InputFailure),
 }
 
@@ -283,7 +396,11 @@ impl<'j> Run<'j> {
         let assigned = worker.channel.send_with(&ToWorker::Assign(Box::new(assignment(program, job))), &files);
         assigned.map_err(|error| failure(error, &mut worker))?;
         match answer(&mut worker)? {
-            FromWorker::Started => Ok(Self { worker, job, shared, plaintext, handed: HashSet::new() }),
+            FromWorker::Started => {
+                let guests_end = Instant::now().checked_add(Duration::from_millis(job.limits.run_ms));
+                let time = Time { guests_end, callers_end: None };
+                Ok(Self { worker, job, time, shared, plaintext, handed: HashSet::new() })
+            }
             FromWorker::Unconfined(what) => Err(SandboxError::Unconfined { what }),
             FromWorker::Broken(what) => Err(SandboxError::WorkerBroke(what)),
             _ => Err(SandboxError::Misbehaved("it did not say that it starts")),
@@ -291,10 +408,9 @@ impl<'j> Run<'j> {
     }
 
     fn attend(&mut self, inputs: &mut dyn Inputs, observe: &mut dyn FnMut(Phase)) -> Result<Outcome, SandboxError> {
-        let attended = self.until_finished(inputs)?;
+        let attended = self.until_finished(inputs);
         observe(Phase::Finished);
-        match attended {
-            Attended::TimedOut => Ok(Outcome::LimitReached(Limit::Time)),
+        let outcome = attended.and_then(|attended| match attended {
             Attended::InputFailed(failure) => Ok(Outcome::InputFailed(failure)),
             Attended::Finished(Ending::Limit(limit)) => Ok(Outcome::LimitReached(limit)),
             Attended::Finished(Ending::Trapped(reason)) => {
@@ -304,40 +420,57 @@ impl<'j> Run<'j> {
             Attended::Finished(Ending::Exited(exit_code)) => {
                 Ok(Outcome::Exited(Output { exit_code, ..self.collect()? }))
             }
+        });
+        match outcome {
+            Err(Silence::GuestsTimeIsOver) => Ok(Outcome::LimitReached(Limit::Time)),
+            Err(Silence::Failed(error)) => Err(error),
+            Ok(outcome) => Ok(outcome),
         }
     }
 
     /// Serves chunks until the guest has ended or its time is over. Time spent on a chunk is not the guest's, the first
     /// time: a guest that has one fetched again and again would else run for ever.
-    fn until_finished(&mut self, inputs: &mut dyn Inputs) -> Result<Attended, SandboxError> {
-        let mut deadline = Instant::now().checked_add(Duration::from_millis(self.job.limits.run_ms));
+    fn until_finished(&mut self, inputs: &mut dyn Inputs) -> Result<Attended, Silence> {
         loop {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Ok(Attended::TimedOut);
-            }
-            let received = self.worker.channel.wait_at_most(left).and_then(|()| self.worker.channel.receive());
-            match received {
-                Ok(FromWorker::Need { input, index }) => {
+            match self.hear(None)? {
+                FromWorker::Need { input, index } => {
                     let asked = Instant::now();
                     if let Err(failure) = self.provide(inputs, input as usize, index)? {
                         return Ok(Attended::InputFailed(failure));
                     }
                     if self.handed.insert((input, index)) {
-                        deadline = deadline.and_then(|deadline| deadline.checked_add(asked.elapsed()));
+                        let end = self.time.guests_end;
+                        self.time.guests_end = end.and_then(|end| end.checked_add(asked.elapsed()));
                     }
                     match self.worker.channel.send(&ToWorker::Chunk) {
-                        Err(ChannelError::TimedOut) => return Ok(Attended::TimedOut),
+                        Err(ChannelError::TimedOut) => return Err(self.time.over()),
                         sent => sent.map_err(|error| failure(error, &mut self.worker))?,
                     }
                 }
-                Ok(FromWorker::Finished(ending)) => return Ok(Attended::Finished(ending)),
-                Ok(FromWorker::Broken(what)) => return Err(SandboxError::WorkerBroke(what)),
-                Ok(_) => return Err(SandboxError::Misbehaved("it said something else while its guest ran")),
-                Err(ChannelError::TimedOut) => return Ok(Attended::TimedOut),
-                Err(error) => return Err(failure(error, &mut self.worker)),
+                FromWorker::Finished(ending) => return Ok(Attended::Finished(ending)),
+                FromWorker::Broken(what) => return Err(SandboxError::WorkerBroke(what).into()),
+                _ => return Err(SandboxError::Misbehaved("it said something else while its guest ran").into()),
             }
         }
+    }
+
+    /// The worker's next message, which it may let wait for `time`, and never longer than the run lasts.
+    fn hear(&mut self, time: Option<Duration>) -> Result<FromWorker, Silence> {
+        let left = self.time.left();
+        if left == Some(Duration::ZERO) {
+            return Err(self.time.over());
+        }
+        let patience = left.into_iter().chain(time).min();
+        let received = self.worker.channel.wait_at_most(patience).and_then(|()| self.worker.channel.receive());
+        match received {
+            Err(ChannelError::TimedOut) if left.is_some() && patience == left => Err(self.time.over()),
+            received => Ok(received.map_err(|error| failure(error, &mut self.worker))?),
+        }
+    }
+
+    /// A piece of the output, which a worker has no reason to let anybody wait for.
+    fn hear_output(&mut self) -> Result<FromWorker, Silence> {
+        self.hear(Some(Duration::from_millis(ANSWER_MS_MAX)))
     }
 
     /// Gets one chunk and puts it where the worker finds it.
@@ -359,16 +492,19 @@ impl<'j> Run<'j> {
         Ok(Ok(()))
     }
 
-    /// Takes over what the guest left, never more than the job allows whatever the worker says.
-    fn collect(&mut self) -> Result<Output, SandboxError> {
+    /// Takes over what the guest left, never more than the job allows whatever the worker says, and for no longer than the
+    /// guest could have run.
+    fn collect(&mut self) -> Result<Output, Silence> {
         let empty = || Zeroizing::new(Vec::new());
         let mut output = Output { exit_code: 0, stdout: empty(), stderr: empty(), files: Vec::new() };
         let mut left = self.job.limits.output_bytes;
         loop {
-            let (stream, bytes) = match answer(&mut self.worker)? {
+            let (stream, bytes) = match self.hear_output()? {
                 FromWorker::Done => return Ok(output),
                 FromWorker::Stream { stream, bytes } => (stream, bytes),
-                _ => return Err(SandboxError::Misbehaved("it hands over something else than its guest's output")),
+                _ => {
+                    return Err(SandboxError::Misbehaved("it hands over something else than its guest's output").into());
+                }
             };
             let allowed = if stream == Stream::Stderr { STDERR_BYTES_MAX as u64 } else { left };
             let rest = allowed.checked_sub(bytes);
@@ -387,17 +523,17 @@ impl<'j> Run<'j> {
     }
 
     /// Takes over exactly `bytes` bytes.
-    fn take(&mut self, bytes: u64) -> Result<Zeroizing<Vec<u8>>, SandboxError> {
+    fn take(&mut self, bytes: u64) -> Result<Zeroizing<Vec<u8>>, Silence> {
         let length = usize::try_from(bytes).map_err(|_| SandboxError::Misbehaved("its output is too large"))?;
         // Grows with what really comes, not with what was announced.
         let mut content = Zeroizing::new(Vec::new());
         while content.len() < length {
-            let FromWorker::Data(piece) = answer(&mut self.worker)? else {
-                return Err(SandboxError::Misbehaved("it hands over less than it announced"));
+            let FromWorker::Data(piece) = self.hear_output()? else {
+                return Err(SandboxError::Misbehaved("it hands over less than it announced").into());
             };
             let piece = Zeroizing::new(piece);
             if piece.is_empty() || piece.len() > DATA_BYTES_MAX.min(length - content.len()) {
-                return Err(SandboxError::Misbehaved("it hands over other than it announced"));
+                return Err(SandboxError::Misbehaved("it hands over other than it announced").into());
             }
             content.extend_from_slice(&piece);
         }

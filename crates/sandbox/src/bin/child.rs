@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         ["compiler"] => sandbox::compiler_main(),
         ["worker"] => sandbox::worker_main(),
         ["worker", act] => sandbox::worker_main_with(|| perform(act)),
+        ["mute"] => hear().and_then(|()| hear()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         ["liar", lie] => tell(lie).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         _ => ExitCode::from(2),
     }
@@ -116,6 +117,7 @@ fn tell(lie: &str) -> Result<(), Errno> {
             say(&stream(Stream::Stdout, 1))?;
             say(&Say::Data(Vec::new()))?;
         }
+        "hands-over-nothing" => finished().and_then(|()| say(&stream(Stream::Stdout, 1)))?,
         "path-above" => finished().and_then(|()| say(&file("../x")))?,
         "path-absolute" => finished().and_then(|()| say(&file("/etc/cron.d/x")))?,
         "path-empty" => finished().and_then(|()| say(&file("")))?,

@@ -1,8 +1,11 @@
 //! Guests that want more than their job allows.
 
-use sandbox::{Inputs, Job, Limit, Limits, Outcome};
+use std::time::{Duration, Instant};
 
-use crate::support::{Bytes, compile, exited, guest, job, job_with, run, sandbox, wat};
+use sandbox::{CompileError, Inputs, Job, Limit, Limits, Metering, Outcome, Sandbox, SandboxConfig, SandboxError};
+
+use crate::guests::COUNT;
+use crate::support::{Bytes, Nothing, child, compile, config, exited, guest, job, job_with, run, sandbox, wat};
 
 fn limited(change: impl FnOnce(&mut Limits)) -> Job {
     let mut job = job();
@@ -128,4 +131,79 @@ fn reading_again_and_again_buys_a_guest_no_time() {
     let outcome = sandbox().run(&compiled, &job, &mut Slow(bytes)).expect("the sandbox works");
     assert_eq!(outcome, Outcome::LimitReached(Limit::Time));
     assert!(started.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn handing_over_the_output_is_part_of_the_guest_s_time() {
+    let worker = child(&["liar", "hands-over-nothing"]);
+    let slow = Sandbox::new(SandboxConfig { worker, ..config() }).expect("it starts");
+    let (mut job, mut bytes) = job_with(&[("input", &[1; 10])]);
+    job.limits.run_ms = 300;
+    let started = Instant::now();
+    let outcome = slow.run(&compile(COUNT), &job, &mut bytes).expect("the sandbox works");
+    assert_eq!(outcome, Outcome::LimitReached(Limit::Time));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+/// Makes nearly as many files as it may, named aaaa, aaab, …, each with 4 KiB of zeros.
+const MANY_FILES: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_close" (func $close (param i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (memory (export "memory") 2)
+    (func (export "_start") (local $file i32)
+        (i32.store (i32.const 0) (i32.const 65536)) (i32.store (i32.const 4) (i32.const 4096))
+        (loop $again
+            (i32.store8 (i32.const 32) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $file) (i32.const 12)) (i32.const 15))))
+            (i32.store8 (i32.const 33) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $file) (i32.const 8)) (i32.const 15))))
+            (i32.store8 (i32.const 34) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $file) (i32.const 4)) (i32.const 15))))
+            (i32.store8 (i32.const 35) (i32.add (i32.const 97) (i32.and (local.get $file) (i32.const 15))))
+            (local.set $file (i32.add (local.get $file) (i32.const 1)))
+            (br_if 1 (call $open (i32.const 4) (i32.const 0) (i32.const 32) (i32.const 4) (i32.const 1)
+                (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 20)))
+            (br_if 1 (call $write (i32.load (i32.const 20)) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (br_if 1 (call $close (i32.load (i32.const 20))))
+            (br_if $again (i32.lt_u (local.get $file) (i32.const 4000))))))"#;
+
+#[test]
+fn thousands_of_files_are_handed_over_in_time_or_not_at_all() {
+    let compiled = compile(&wat(MANY_FILES));
+    let run = |run_ms| {
+        let job = limited(|limits| (limits.run_ms, limits.output_bytes) = (run_ms, 64 << 20));
+        let started = Instant::now();
+        let outcome = sandbox().run(&compiled, &job, &mut Nothing).expect("the sandbox works");
+        assert!(started.elapsed() < Duration::from_millis(run_ms) + Duration::from_secs(10), "{:?}", started.elapsed());
+        outcome
+    };
+    let output = exited(run(20_000));
+    assert_eq!(output.files.len(), 4000);
+    assert_eq!(run(1), Outcome::LimitReached(Limit::Time));
+}
+
+#[test]
+fn a_caller_without_time_has_the_guest_killed_and_nobody_blamed() {
+    let started = Instant::now();
+    let until = Some(started + Duration::from_millis(300));
+    let stopped = sandbox().run_until(&compile(&guest(FOR_EVER)), &job(), &mut Nothing, until);
+    assert!(matches!(stopped, Err(SandboxError::Stopped)), "{stopped:?}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_guest_that_has_less_time_than_its_caller_is_at_fault() {
+    let job = limited(|limits| limits.run_ms = 200);
+    let until = Some(Instant::now() + Duration::from_secs(60));
+    let outcome = sandbox().run_until(&compile(&guest(FOR_EVER)), &job, &mut Nothing, until);
+    assert_eq!(outcome.expect("the sandbox works"), Outcome::LimitReached(Limit::Time));
+}
+
+#[test]
+fn a_caller_without_time_has_the_compiler_killed() {
+    let mute = Sandbox::new(SandboxConfig { compiler: child(&["mute"]), ..config() }).expect("it starts");
+    let started = Instant::now();
+    let until = Some(started + Duration::from_millis(300));
+    let stopped = mute.compile_until(&guest(""), Metering::None, until);
+    assert!(matches!(stopped, Err(CompileError::Sandbox(SandboxError::Stopped))), "{stopped:?}");
+    assert!(started.elapsed() < Duration::from_secs(10));
 }

@@ -1,7 +1,7 @@
 //! Guests that behave: what they see and what becomes of what they leave.
 
 use sandbox::{
-    CHUNK_BYTES, Input, Inputs, Job, JobError, Limit, Limits, Outcome, PlainInput, PlainInputs, SandboxError,
+    CHUNK_BYTES, Input, Inputs, Job, JobError, Limit, Limits, Metering, Outcome, PlainInput, PlainInputs, SandboxError,
 };
 
 use crate::guests::{COUNT, LOOP, MEMORY, OUTPUT, RECORDS, REGRESSION, TRAP};
@@ -178,4 +178,17 @@ fn runs_at_the_same_time_do_not_disturb_each_other() {
             });
         }
     });
+}
+
+#[test]
+fn a_program_is_compiled_once_for_each_metering() {
+    let module = guest("(call $exit (i32.const 41))");
+    let no_time = || Some(std::time::Instant::now());
+    let again = |metering| sandbox().compile_until(&module, metering, no_time());
+    assert!(again(Metering::None).is_err(), "it was never compiled, and there is no time to");
+    sandbox().compile(&module, Metering::None).expect("the module is accepted");
+    let compiled = again(Metering::None).expect("no compiler is needed");
+    let outcome = sandbox().run(&compiled, &job(), &mut PlainInputs::new(Vec::new())).expect("the sandbox works");
+    assert_eq!(exited(outcome).exit_code, 41);
+    assert!(again(Metering::Fuel).is_err(), "metered code is other code");
 }
