@@ -134,7 +134,12 @@ fn event_stream(
             for event in news {
                 yield Ok(sse(&event));
             }
-            for event in reporter.executor_news(&api).await {
+            // The executor has nothing more to tell once the task has ended: nobody waits for it then.
+            let news = tokio::select! {
+                news = reporter.executor_news(&api) => news,
+                true = api.index.until(NEWS_MAX, |facts| is_settled(facts, &id)) => Vec::new(),
+            };
+            for event in news {
                 yield Ok(sse(&event));
             }
             let end = reporter.end(&api.index.facts());

@@ -19,12 +19,12 @@ use std::{
 use custody::{NodeIdentity, ReleasedKeys, ResultArchive, ResultFile, ResultOrigin};
 use finality::Finalized;
 use model::{
-    Assignment, Completion, Fact, FailureClass, Outcome, PublishedObject, Receipt, Record, Release, ResultSeal, Signed,
-    StorageAck, Task, TaskId, api::Phase,
+    Assignment, Completion, Fact, FailureClass, ObjectId, Outcome, PublishedObject, Receipt, Record, Release,
+    ResultSeal, Signed, StorageAck, Task, TaskId, api::Phase,
 };
-use sandbox::Sandbox;
+use sandbox::{Compiled, Sandbox};
 
-use self::open::{Opened, Sealed};
+use self::open::{Sealed, SealedInputs};
 use crate::{
     account::Account,
     chain::Chain,
@@ -36,6 +36,10 @@ use crate::{
     progress::Progress,
     storage::{Content, Storage},
 };
+
+/// How long before its deadline an attempt is given up, so that its signed failure still gets into a block: the requester has the
+/// money back then and there, and this node does not count as one that let a task lapse.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Runs the tasks that are assigned to this node.
 pub(crate) struct Executor {
@@ -60,11 +64,18 @@ struct Run {
     assignment: Finalized<Assignment>,
     /// Every object of the task once.
     objects: Vec<Finalized<PublishedObject>>,
+    /// When this attempt is given up.
+    until: Instant,
 }
 
 impl Run {
     fn id(&self) -> TaskId {
         self.assignment.get().task
+    }
+
+    fn object(&self, id: &ObjectId) -> Result<&Finalized<PublishedObject>, Failure> {
+        let object = self.objects.iter().find(|object| object.get().manifest.object_id() == *id);
+        object.ok_or_else(|| Failure::node("an object of the task is missing"))
     }
 }
 
@@ -80,6 +91,11 @@ struct Failure {
 impl Failure {
     fn new(class: FailureClass, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { class, cause: cause.into(), releases: Vec::new() }
+    }
+
+    /// The ledger believes that a guest is at fault only of an executor that had the keys.
+    fn with(self, keys: &ReleasedKeys) -> Self {
+        Self { releases: keys.releases.clone(), ..self }
     }
 
     fn content(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -151,18 +167,15 @@ impl Executor {
         }
     }
 
-    /// A receipt of success or failure, before the deadline.
+    /// A receipt of success or failure, early enough to be in a block before the deadline.
     async fn completion(&self, open: &OpenTask, current: &OpenAssignment) -> Completion {
         let left = current.assignment.deadline_ms.saturating_sub(self.index.tip().time_ms);
+        let until = Instant::now() + time_to_work(Duration::from_millis(left));
         let work = async {
-            let run = self.facts(open, current).await?;
+            let run = self.facts(open, current, until).await?;
             self.execute(&run).await
         };
-        let outcome = match tokio::time::timeout(Duration::from_millis(left), work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::node("the deadline passed")),
-        };
-        outcome.unwrap_or_else(|failure| {
+        in_time(until, work).await.unwrap_or_else(|failure| {
             let task = current.assignment.task;
             let error = crate::chain_of(failure.cause.as_ref());
             tracing::warn!(%task, class = %failure.class, %error, "task failed");
@@ -171,48 +184,60 @@ impl Executor {
     }
 
     /// Everything final about the attempt, as checked facts.
-    async fn facts(&self, open: &OpenTask, current: &OpenAssignment) -> Result<Run, Failure> {
+    async fn facts(&self, open: &OpenTask, current: &OpenAssignment, until: Instant) -> Result<Run, Failure> {
         let places = evidence::places(&self.index.facts(), &open.task, &current.assignment);
         let places = places.ok_or_else(|| Failure::node("this node does not have all records of the task"))?;
         let (_, records) = self.chain.finalized(&places).await.map_err(Failure::node)?;
-        run_of(records).ok_or_else(|| Failure::node("the records of the task do not fit together"))
+        run_of(records, until).ok_or_else(|| Failure::node("the records of the task do not fit together"))
     }
 
     /// Runs one assigned task and returns its signed receipt, with what it rests on.
     ///
     /// This is the house tour: see ARCHITECTURE.md, "One task, door to door".
     async fn execute(&self, run: &Run) -> Result<Completion, Failure> {
-        let (sealed, keys) = tokio::try_join!(self.fetch(run), self.keys(run))?; // ciphertext, checked against its CIDs
-        let opened = open::open(run, sealed, &keys).await?; // plaintext lives from here, in memory alone ...
-        let outcome = self.run(run, opened).await?; // bytes in, bytes out
+        let ((compiled, keys), inputs) = tokio::try_join!(self.program(run), self.fetch_inputs(run))?; // checked against CIDs
+        let inputs = open::inputs(run, inputs, &keys)?; // plaintext lives from here, in memory alone ...
+        let outcome = self.run(run, compiled, inputs).await?; // bytes in, bytes out
         let output = disclose(run, outcome, &keys)?; // what the owners let out
         let sealed = seal(run, &output, self.identity.node_id(), self.chain.network_id())?; // ... to here
         let (result, storage) = self.publish(run, sealed).await?; // others have it before anybody is paid
         Ok(self.sign(&current_of(run), Outcome::Done(Box::new(result)), keys.releases, storage)) // a claim, not yet a proof
     }
 
-    /// Fetches every object's ciphertext and leaf list, all at once.
-    async fn fetch(&self, run: &Run) -> Result<Vec<Sealed>, Failure> {
-        let fetches = run.objects.iter().map(|object| open::fetch(&self.content, object.get()));
+    /// Fetches the ciphertext and leaf list of everything but the program, all at once.
+    async fn fetch_inputs(&self, run: &Run) -> Result<Vec<Sealed>, Failure> {
+        let mut fetches = Vec::with_capacity(run.objects.len());
+        for input in &run.task.get().inputs {
+            fetches.push(open::fetch(&self.content, run.object(&input.object)?.get()));
+        }
         let sealed = futures::future::try_join_all(fetches).await?;
-        self.progress.note(run.id(), Phase::Fetched, &format!("{} objects", sealed.len()));
+        self.progress.note(run.id(), Phase::Fetched, &format!("{} objects", run.objects.len()));
         Ok(sealed)
     }
 
-    /// Compiles and runs the program on its inputs.
-    async fn run(&self, run: &Run, opened: Opened) -> Result<sandbox::Outcome, Failure> {
-        self.progress.note(run.id(), Phase::Running, "");
-        let (sandbox, job, metering) = (self.sandbox.clone(), job(run, &opened), metering(run.task.get().metering));
+    /// Gets the keys, and with them the program: fetched meanwhile, opened and compiled before all inputs need be here.
+    async fn program(&self, run: &Run) -> Result<(Compiled, ReleasedKeys), Failure> {
+        let program = run.object(&run.task.get().program)?;
+        let (sealed, keys) = tokio::try_join!(open::fetch(&self.content, program.get()), self.keys(run))?;
+        let opener = open::opener(&sealed, program.get(), &keys)?;
+        let (sandbox, metering, until) = (self.sandbox.clone(), metering(run.task.get().metering), run.until);
         let work = move || {
-            let Opened { program, mut inputs } = opened;
-            let compiled = sandbox.compile(&program, metering).map_err(|cause| {
+            let plaintext = open::whole(&sealed, &opener)?;
+            sandbox.compile_until(&plaintext, metering, Some(until)).map_err(|cause| {
                 let class = if cause.guest_at_fault() { FailureClass::Guest } else { FailureClass::Node };
                 Failure::new(class, cause)
-            })?;
-            drop(program);
-            sandbox.run(&compiled, &job, &mut inputs).map_err(Failure::node)
+            })
         };
-        tokio::task::spawn_blocking(work).await.map_err(Failure::node)?
+        let compiled = tokio::task::spawn_blocking(work).await.map_err(Failure::node)?;
+        Ok((compiled.map_err(|failure| failure.with(&keys))?, keys))
+    }
+
+    /// Runs the program on its inputs.
+    async fn run(&self, run: &Run, program: Compiled, mut inputs: SealedInputs) -> Result<sandbox::Outcome, Failure> {
+        self.progress.note(run.id(), Phase::Running, "");
+        let (sandbox, job, until) = (self.sandbox.clone(), job(run, &inputs), run.until);
+        let work = move || sandbox.run_until(&program, &job, &mut inputs, Some(until));
+        tokio::task::spawn_blocking(work).await.map_err(Failure::node)?.map_err(Failure::node)
     }
 
     /// Stores the sealed result here and, before it is claimed, with as many others as the network asks for.
@@ -265,12 +290,25 @@ impl Executor {
     }
 }
 
+/// What is left for the work itself: a quarter of it at most is kept for the receipt.
+fn time_to_work(left: Duration) -> Duration {
+    left - FAREWELL.min(left / 4)
+}
+
+/// Gives up work that takes longer than that.
+async fn in_time<T>(until: Instant, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match tokio::time::timeout_at(until.into(), work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::node("the deadline is too close")),
+    }
+}
+
 fn current_of(run: &Run) -> OpenAssignment {
     OpenAssignment { assignment: Arc::new(run.assignment.get().clone()), digest: run.assignment.digest() }
 }
 
 /// Sorts the records of one attempt.
-fn run_of(records: Vec<Finalized<Record>>) -> Option<Run> {
+fn run_of(records: Vec<Finalized<Record>>, until: Instant) -> Option<Run> {
     let (mut task, mut assignment, mut objects) = (None, None, Vec::new());
     for record in records {
         match &record.get().fact {
@@ -284,7 +322,7 @@ fn run_of(records: Vec<Finalized<Record>>) -> Option<Run> {
             _ => {}
         }
     }
-    Some(Run { task: task?, assignment: assignment?, objects })
+    Some(Run { task: task?, assignment: assignment?, objects, until })
 }
 
 fn pick<T>(record: Finalized<Record>, select: impl FnOnce(Fact) -> Option<T>) -> Option<Finalized<T>> {
@@ -299,11 +337,11 @@ fn metering(metering: model::Metering) -> sandbox::Metering {
     }
 }
 
-fn job(run: &Run, opened: &Opened) -> sandbox::Job {
+fn job(run: &Run, inputs: &SealedInputs) -> sandbox::Job {
     let task = run.task.get();
     sandbox::Job {
         args: task.args.clone(),
-        inputs: opened.inputs.describe(),
+        inputs: inputs.describe(),
         limits: sandbox::Limits {
             run_ms: task.limits.run_ms,
             memory_bytes: task.limits.memory_bytes,
@@ -316,7 +354,7 @@ fn job(run: &Run, opened: &Opened) -> sandbox::Job {
 
 /// Lets out what the owners' rule lets out; everything else is a failure of a class and no more.
 fn disclose(run: &Run, outcome: sandbox::Outcome, keys: &ReleasedKeys) -> Result<ResultArchive, Failure> {
-    let at_fault = |class, cause: String| Failure { class, cause: cause.into(), releases: keys.releases.clone() };
+    let at_fault = |class, cause: String| Failure::new(class, cause).with(keys);
     let output = match outcome {
         sandbox::Outcome::Exited(output) => output,
         sandbox::Outcome::Trapped(_) => return Err(at_fault(FailureClass::Guest, "the guest trapped".into())),
@@ -353,4 +391,27 @@ fn seal(
 ) -> Result<custody::SealedResult, Failure> {
     let origin = ResultOrigin { network: *network, task: run.id(), executor };
     custody::seal_result(&origin, &run.task.get().result_key, output).map_err(Failure::node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_has_two_seconds_to_get_into_a_block() {
+        let work = |left_ms| time_to_work(Duration::from_millis(left_ms)).as_millis();
+        assert_eq!(work(30_000), 28_000);
+        assert_eq!(work(8_000), 6_000);
+        assert_eq!(work(4_000), 3_000, "short deadlines leave some time to work as well");
+        assert_eq!(work(0), 0);
+    }
+
+    #[tokio::test]
+    async fn work_without_end_becomes_a_failure_before_the_deadline() {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let until = Instant::now() + time_to_work(Duration::from_millis(400));
+        let failure = in_time(until, std::future::pending::<Result<(), Failure>>()).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Node);
+        assert!(Instant::now() < deadline);
+    }
 }

@@ -18,12 +18,6 @@ pub(super) struct Sealed {
     leaves: Vec<u8>,
 }
 
-/// What runs, and on what. Plaintext.
-pub(super) struct Opened {
-    pub(super) program: Zeroizing<Vec<u8>>,
-    pub(super) inputs: SealedInputs,
-}
-
 /// Inputs that are opened chunk by chunk.
 pub(super) struct SealedInputs(Vec<SealedInput>);
 
@@ -68,31 +62,24 @@ fn check_size(kind: ObjectKind, bytes: u64) -> Result<(), Failure> {
     }
 }
 
-/// Opens the program into memory, and the openers of the inputs.
-pub(super) async fn open(run: &Run, sealed: Vec<Sealed>, keys: &ReleasedKeys) -> Result<Opened, Failure> {
-    let task = run.task.get();
-    let mut openers = Vec::with_capacity(sealed.len());
-    for (sealed, object) in sealed.into_iter().zip(&run.objects) {
-        let key = keys.key(&sealed.object).ok_or_else(|| Failure::new(FailureClass::Keys, "a key is missing"))?;
-        let opener = Opener::new(key, &object.get().manifest.unverified().seal, &sealed.leaves);
-        openers.push((sealed, opener.map_err(Failure::content)?));
-    }
-    let mut take = |id: &ObjectId| {
-        let at = openers.iter().position(|(sealed, _)| sealed.object == *id);
-        at.map(|at| openers.swap_remove(at)).ok_or_else(|| Failure::node("an object of the task is missing"))
-    };
-    let (program, opener) = take(&task.program)?;
-    let mut inputs = Vec::with_capacity(task.inputs.len());
-    for input in &task.inputs {
-        let (sealed, opener) = take(&input.object)?;
+/// What opens an object, once its key is released.
+pub(super) fn opener(sealed: &Sealed, object: &PublishedObject, keys: &ReleasedKeys) -> Result<Opener, Failure> {
+    let key = keys.key(&sealed.object).ok_or_else(|| Failure::new(FailureClass::Keys, "a key is missing"))?;
+    Opener::new(key, &object.manifest.unverified().seal, &sealed.leaves).map_err(Failure::content)
+}
+
+/// The inputs of a task, in its order, to be opened chunk by chunk.
+pub(super) fn inputs(run: &Run, sealed: Vec<Sealed>, keys: &ReleasedKeys) -> Result<SealedInputs, Failure> {
+    let mut inputs = Vec::with_capacity(sealed.len());
+    for (input, sealed) in run.task.get().inputs.iter().zip(sealed) {
+        let opener = opener(&sealed, run.object(&input.object)?.get(), keys)?;
         inputs.push(SealedInput { name: input.name.clone(), sealed, opener });
     }
-    let program = tokio::task::spawn_blocking(move || whole(&program, &opener)).await.map_err(Failure::node)??;
-    Ok(Opened { program, inputs: SealedInputs(inputs) })
+    Ok(SealedInputs(inputs))
 }
 
 /// All of a file in memory.
-fn whole(sealed: &Sealed, opener: &Opener) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn whole(sealed: &Sealed, opener: &Opener) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let length = usize::try_from(opener.length()).map_err(Failure::content)?;
     // Reserved at once, so that no half-filled copies of the plaintext are left behind by growing.
     let mut plain = Zeroizing::new(Vec::with_capacity(length));

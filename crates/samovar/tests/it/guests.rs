@@ -76,6 +76,12 @@ pub(crate) fn crash() -> Vec<u8> {
     module(r#"(func (export "_start") unreachable)"#)
 }
 
+/// Wants something from outside, so that it is never compiled.
+pub(crate) fn outward() -> Vec<u8> {
+    wat::parse_str(r#"(module (import "env" "connect" (func)) (memory (export "memory") 1) (func (export "_start")))"#)
+        .expect("a module")
+}
+
 /// Writes until it is stopped.
 pub(crate) fn flood() -> Vec<u8> {
     module(

@@ -244,7 +244,8 @@ fn what_terms_forbid_is_refused_and_costs_nothing(world: &World) {
 
 fn a_guest_that_fails_is_named_signed_and_settled(world: &World) {
     let data = world.data(b"x", "price = 50\n");
-    let cases: [(&str, Vec<u8>, &[&str], &str); 3] = [
+    let cases: [(&str, Vec<u8>, &[&str], &str); 4] = [
+        ("outward", guests::outward(), &[], "none that the sandbox runs"),
         ("crash", guests::crash(), &[], "crashed"),
         ("spin", guests::spin(), &["--time-limit", "1"], "limit"),
         ("flood", guests::flood(), &["--output-limit", "1000"], "limit"),
