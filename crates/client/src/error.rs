@@ -49,6 +49,16 @@ pub enum ClientError {
         /// Which.
         object: ObjectId,
     },
+    /// A program that no node would run.
+    #[error(
+        "the program has {bytes} bytes; nodes of this network run at most {sealed_max}, padding and seals included"
+    )]
+    ProgramSize {
+        /// What it has.
+        bytes: u64,
+        /// Most bytes of its ciphertext.
+        sealed_max: u64,
+    },
     /// Too few nodes can hold shares of the key.
     #[error("{found} nodes with a fresh verdict can hold shares of the key, {needed} are needed")]
     TooFewCustodians {
@@ -165,6 +175,7 @@ impl ClientError {
             Self::Refused { hint, .. } | Self::Folder { hint, .. } => return hint.clone(),
             Self::Unknown { .. } => "`samovar objects list` and `samovar tasks list` show what there is",
             Self::NotOwner { .. } => "name the key of its owner with --key",
+            Self::ProgramSize { .. } => "make it smaller: strip it, and publish large tables as data; nothing was sent",
             Self::TooFewCustodians { .. } => "`samovar nodes list` shows verdicts; wait until more nodes have one",
             Self::LeftOut { .. } => "name a node you rely on with --node URL; nothing was sent and nothing was paid",
             Self::Spread(_) => "this version spreads shares on development networks only; publish there",

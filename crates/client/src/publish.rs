@@ -14,8 +14,8 @@ use content::{Store, unixfs};
 use custody::{AccountKey, ContentKey, Holder, Place, Sealed, Sealer};
 use ledger::state::{NodeState, ObjectState, Roster};
 use model::{
-    Action, Canonical as _, ContentId, DepositAck, Description, Digest, Manifest, NodeId, ObjectId, ObjectKind,
-    PublishedObject, Signed, StorageAck, Terms, Transaction, api::DepositRequest,
+    Action, Canonical as _, ContentId, Deposit, DepositAck, Description, Digest, Manifest, NodeId, ObjectId,
+    ObjectKind, PublishedObject, Signed, StorageAck, Terms, Transaction, api::DepositRequest,
 };
 use sha2::Digest as _;
 
@@ -94,6 +94,7 @@ impl Client {
         watch: &dyn Watch,
     ) -> Result<Published, ClientError> {
         self.check_extension().await?;
+        self.check_size(publication).await?;
         let journal = self.journal(key, publication)?;
         if let Some(announcement) = journal.read(self)? {
             watch.see(Progress::Step("going on where the last run was interrupted"));
@@ -110,12 +111,19 @@ impl Client {
         watch.see(Progress::Step("storing ciphertext"));
         let storage = self.store_content(&store, &prepared).await?;
         watch.see(Progress::Step("giving shares of the key to custodians"));
-        let (deposit, deposit_acks) = self.deposit(&manifest, &prepared.key, &holders).await?;
+        let (deposit, deposit_acks) = self.deposit(key, &manifest, &prepared.key, &holders).await?;
         let object = PublishedObject { manifest, deposit, deposit_acks, storage };
         let terms = publication.terms.clone().into_terms(object.manifest.object_id(), key.account(), 1);
         let terms = key.sign(&self.network.id, terms);
         watch.see(Progress::Step("making it known"));
         self.make_known(key, &journal, Announcement { object, terms, journal: journal.clone(), written: None }).await
+    }
+
+    /// The ledger publishes no program that no node would run; sealing and uploading it would be for nothing.
+    async fn check_size(&self, publication: &Publication) -> Result<(), ClientError> {
+        let path = &publication.file;
+        let bytes = std::fs::metadata(path).map_err(|cause| FileError::read(path, cause))?.len();
+        check_program_size(publication.kind, bytes, self.genesis().await?.limits.program_bytes)
     }
 
     async fn make_known(
@@ -132,8 +140,8 @@ impl Client {
         Ok(Published {
             object: object.manifest.object_id(),
             terms: terms.into_unverified(),
-            threshold: object.deposit.threshold,
-            custodians: object.deposit.custodians.iter().map(|holder| holder.node).collect(),
+            threshold: object.deposit.unverified().threshold,
+            custodians: object.deposit.unverified().custodians.iter().map(|holder| holder.node).collect(),
             copies: object.storage.iter().filter(|ack| ack.unverified().content == ciphertext).count(),
         })
     }
@@ -223,15 +231,16 @@ impl Client {
 
     async fn deposit(
         &self,
+        owner: &AccountKey,
         manifest: &Signed<Manifest>,
         key: &ContentKey,
         nodes: &[NodeView],
-    ) -> Result<(model::Deposit, Vec<Signed<DepositAck>>), ClientError> {
+    ) -> Result<(Signed<Deposit>, Vec<Signed<DepositAck>>), ClientError> {
         let holders: Vec<Holder> = nodes
             .iter()
             .map(|node| Holder { node: node.id(), sealing_key: node.registration.sealing_key.clone() })
             .collect();
-        let requests = custody::split_deposit(&self.network.id, manifest, key, 1, THRESHOLD, &holders)
+        let requests = custody::split_deposit(&self.network.id, owner, manifest, key, 1, THRESHOLD, &holders)
             .map_err(|cause| ClientError::machine("split the key")(cause.into()))?;
         let acks = futures::future::try_join_all(requests.iter().map(|request| self.deposit_one(request))).await?;
         let Some(deposit) = requests.into_iter().next().map(|request| request.deposit) else {
@@ -241,8 +250,9 @@ impl Client {
     }
 
     async fn deposit_one(&self, request: &DepositRequest) -> Result<Signed<DepositAck>, ClientError> {
-        let custodian = request.deposit.custodians[usize::from(request.index) - 1].node;
-        let expected = DepositAck { deposit: request.deposit.digest(), index: request.index, custodian };
+        let deposit = request.deposit.unverified();
+        let custodian = deposit.custodians[usize::from(request.index) - 1].node;
+        let expected = DepositAck { deposit: deposit.digest(), index: request.index, custodian };
         let check = |bytes: Vec<u8>| {
             let ack: Signed<DepositAck> = decode(&bytes)?;
             match ack.verify(&self.network.id) {
@@ -269,6 +279,11 @@ impl Client {
         let path = self.state_dir.of_network(&self.network.id).join("publishing").join(name.to_string());
         Ok(Journal { path })
     }
+}
+
+fn check_program_size(kind: ObjectKind, bytes: u64, sealed_max: u64) -> Result<(), ClientError> {
+    let fits = custody::ciphertext_length(bytes).is_some_and(|sealed| sealed <= sealed_max);
+    if kind == ObjectKind::Data || fits { Ok(()) } else { Err(ClientError::ProgramSize { bytes, sealed_max }) }
 }
 
 /// Where a node stands. The maker of its TPM is not in its registration; until it is read from the evidence, all count as
@@ -416,5 +431,23 @@ fn hash_file(path: &Path) -> Result<Digest, FileError> {
             return Ok(Digest(hash.finalize().into()));
         }
         hash.update(&buffer[..filled]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_no_node_would_run_is_not_sealed() {
+        const MAX: u64 = 80 << 20;
+        let refused = |kind, bytes| {
+            matches!(check_program_size(kind, bytes, MAX), Err(ClientError::ProgramSize { sealed_max: MAX, .. }))
+        };
+        assert!(!refused(ObjectKind::Program, 70 << 20));
+        // It is the ciphertext that counts: padding and tags make this one too long.
+        assert!(refused(ObjectKind::Program, MAX));
+        assert!(refused(ObjectKind::Program, u64::MAX));
+        assert!(!refused(ObjectKind::Data, 30 << 30));
     }
 }

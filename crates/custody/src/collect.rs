@@ -268,7 +268,7 @@ impl Collected {
         let applied = applied.ok_or(CollectError::Facts("the assignment applies no terms for one object"))?;
         Ok(Self {
             object,
-            deposit: published.deposit.clone(),
+            deposit: published.deposit.unverified().clone(),
             seal: published.manifest.unverified().seal.clone(),
             terms: applied.digest,
             shares: BTreeMap::new(),

@@ -8,7 +8,7 @@ use model::{
 };
 
 use crate::{
-    ContentKey, NoRandomness, NodeIdentity, OpenError, Share,
+    AccountKey, ContentKey, NoRandomness, NodeIdentity, OpenError, Share,
     derive::system_rng,
     share::{SHARE_BYTES, share_info, split},
     wrap::{OVERHEAD_BYTES, WrapError, seal_to},
@@ -35,9 +35,9 @@ pub enum DepositError {
     /// The depositor's fault.
     #[error("this deposit is not well formed: {0}")]
     Malformed(&'static str),
-    /// The depositor's fault: nobody but the owner may publish an object.
+    /// The depositor's fault: nobody but its owner may publish an object or say who holds its key.
     #[error(transparent)]
-    Manifest(#[from] BadSignature),
+    Signature(#[from] BadSignature),
     /// The depositor's fault.
     #[error("the key is not the one that the manifest's seal commits to")]
     Key(#[source] OpenError),
@@ -77,12 +77,14 @@ pub enum DepositError {
 }
 
 /// Splits `key` for `holders`, any `threshold` of whom can give it back, and seals each share to its holder. The answer has
-/// one request for each holder, in order; all carry the same deposit. Randomness comes from the operating system.
+/// one request for each holder, in order; all carry the same deposit, signed by `owner`, whose manifest it must be.
+/// Randomness comes from the operating system.
 ///
 /// # Errors
 /// [`DepositError`]; nothing was sent then.
 pub fn split_deposit(
     network: &NetworkId,
+    owner: &AccountKey,
     manifest: &Signed<Manifest>,
     key: &ContentKey,
     epoch: u32,
@@ -95,35 +97,41 @@ pub fn split_deposit(
     let mut rng = system_rng()?;
     let shares =
         split(key, threshold, count, &mut rng).ok_or(DepositError::Malformed("no such threshold among its holders"))?;
-    let (object, owner) = (manifest.object_id(), body.owner);
+    let object = manifest.object_id();
     let custodians = holders.iter().zip(&shares).map(|(holder, share)| Custodian {
         node: holder.node,
         sealing_key: Digest::of(&holder.sealing_key.0),
-        commitment: share.commitment(network, &object, &owner, epoch),
+        commitment: share.commitment(network, &object, &body.owner, epoch),
     });
-    let deposit = Deposit { object, owner, epoch, threshold, custodians: custodians.collect() };
-    check_deposit(network, manifest, &deposit)?;
+    let deposit = Deposit { object, owner: body.owner, epoch, threshold, custodians: custodians.collect() };
+    let signed = owner.sign(network, deposit);
+    let deposit = check_deposit(network, manifest, &signed)?;
 
     let seal_one = |(holder, share): (&Holder, &Share)| {
-        let info = share_info(network, &deposit, share.index());
+        let info = share_info(network, deposit, share.index());
         let sealed_share =
             seal_to(&holder.sealing_key.0, &info, share.expose(), &mut rng).map_err(|cause| match cause {
                 WrapError::NoRandomness(cause) => DepositError::NoRandomness(cause),
                 _ => DepositError::SealingKey { node: holder.node },
             })?;
-        let (manifest, deposit) = (manifest.clone(), deposit.clone());
+        let (manifest, deposit) = (manifest.clone(), signed.clone());
         Ok(DepositRequest { manifest, deposit, index: share.index(), sealed_share })
     };
     holders.iter().zip(&shares).map(seal_one).collect()
 }
 
-/// Whether `deposit` is one that `manifest`'s owner could have made: same object, same owner, distinct holders, a threshold
+/// The deposit, if `manifest`'s owner made it and it is possible: same object, same owner, distinct holders, a threshold
 /// among them.
 ///
 /// # Errors
-/// [`DepositError::Manifest`], [`DepositError::Malformed`].
-pub fn check_deposit(network: &NetworkId, manifest: &Signed<Manifest>, deposit: &Deposit) -> Result<(), DepositError> {
+/// [`DepositError::Signature`], [`DepositError::Malformed`].
+pub fn check_deposit<'a>(
+    network: &NetworkId,
+    manifest: &Signed<Manifest>,
+    deposit: &'a Signed<Deposit>,
+) -> Result<&'a Deposit, DepositError> {
     let owner = manifest.verify(network)?.owner;
+    let deposit = deposit.verify(network)?;
     let count = holder_count(deposit.custodians.len())?;
     let nodes: BTreeSet<_> = deposit.custodians.iter().map(|holder| holder.node).collect();
     let keys: BTreeSet<_> = deposit.custodians.iter().map(|holder| holder.sealing_key).collect();
@@ -138,7 +146,7 @@ pub fn check_deposit(network: &NetworkId, manifest: &Signed<Manifest>, deposit: 
     } else if nodes.len() != usize::from(count) || keys.len() != usize::from(count) {
         "a holder is named twice"
     } else {
-        return Ok(());
+        return Ok(deposit);
     };
     Err(DepositError::Malformed(complaint))
 }
@@ -152,8 +160,8 @@ pub fn open_share(
     identity: &NodeIdentity,
     request: &DepositRequest,
 ) -> Result<Share, DepositError> {
-    check_deposit(network, &request.manifest, &request.deposit)?;
-    open_held(network, identity, &request.deposit, request.index, &request.sealed_share)
+    let deposit = check_deposit(network, &request.manifest, &request.deposit)?;
+    open_held(network, identity, deposit, request.index, &request.sealed_share)
 }
 
 /// Opens a share of a deposit that was checked before.

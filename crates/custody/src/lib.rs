@@ -30,8 +30,8 @@ mod wrap;
 pub use account::{AccountKey, KeyFileError};
 pub use collect::{CollectError, Fault, Liar, ReleaseCollector, ReleasedKeys};
 pub use custodian::{
-    Action, Custodian, CustodianConfig, EPHEMERAL_KEYS_MAX, FactsError, HEAD_AGE_MS_MAX, Message, ObjectFacts, Refusal,
-    ReleaseFacts, RestoreError,
+    Action, Custodian, CustodianConfig, EPHEMERAL_KEYS_MAX, FactsError, HEAD_AGE_MS_MAX, Message, ObjectFacts,
+    PENDING_MAX, PENDING_PER_OWNER_MAX, Refusal, ReleaseFacts, RestoreError, Standing,
 };
 pub use deposit::{
     DepositError, HOLDERS_MAX, Holder, SEALED_SHARE_BYTES, check_acks, check_deposit, open_share, split_deposit,
@@ -40,7 +40,7 @@ pub use derive::NoRandomness;
 pub use identity::{LocalSealError, NodeIdentity};
 pub use object::{
     CHUNK_BYTES, CHUNKS_MAX, ContentKey, OpenError, Opener, PLAINTEXT_CHUNK_BYTES, SealError, Sealed, Sealer,
-    TAG_BYTES, padded_length, plaintext_root, seal_bytes,
+    TAG_BYTES, ciphertext_length, padded_length, plaintext_root, seal_bytes,
 };
 pub use result::{
     ArchiveError, ResultArchive, ResultError, ResultFile, ResultOrigin, SealedResult, open_result, result_opener,

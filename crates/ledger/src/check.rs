@@ -185,6 +185,7 @@ fn check_signatures(action: &Action, network: &NetworkId) -> Result<(), Refusal>
         Action::TopUp { .. } | Action::Transfer { .. } | Action::Submit { .. } => Ok(()),
         Action::Publish { object, terms } => {
             object.manifest.verify(network)?;
+            object.deposit.verify(network)?;
             verify_all(&object.deposit_acks, network)?;
             verify_all(&object.storage, network)?;
             terms.verify(network)?;
@@ -238,6 +239,7 @@ fn check_description(description: &Description) -> Result<(), Refusal> {
 
 fn check_deposit(object: &PublishedObject) -> Result<(), Refusal> {
     let PublishedObject { manifest, deposit, deposit_acks, .. } = object;
+    let deposit = deposit.unverified();
     matching(deposit.object == manifest.object_id(), "deposit", "the object's id")?;
     matching(deposit.owner == manifest.unverified().owner, "deposit", "the object's owner")?;
     matching(deposit.epoch == 1, "deposit", "epoch 1, the first")?;

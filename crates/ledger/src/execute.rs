@@ -179,7 +179,8 @@ pub fn reads(transaction: &Transaction) -> Vec<Key> {
         Action::Transfer { to, .. } => keys.push(key::account(to)),
         Action::Publish { object, .. } => {
             keys.push(key::object(&object.manifest.object_id()));
-            keys.extend(object.deposit.custodians.iter().map(|custodian| key::node(&custodian.node)));
+            let custodians = &object.deposit.unverified().custodians;
+            keys.extend(custodians.iter().map(|custodian| key::node(&custodian.node)));
             keys.extend(object.storage.iter().map(|ack| key::node(&ack.unverified().node)));
         }
         Action::SetTerms { terms } => keys.push(key::object(&terms.unverified().object)),

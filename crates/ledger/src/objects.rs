@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use model::{
-    AccountId, Canonical, ContentId, CustodyMode, Deposit, Digest, Fact, Genesis, ObjectId, PublishedObject, Signed,
-    StorageAck, Task, Terms,
+    AccountId, Canonical, ContentId, CustodyMode, Deposit, Digest, Fact, Genesis, Manifest, ObjectId, ObjectKind,
+    PublishedObject, Signed, StorageAck, Task, Terms,
 };
 
 use crate::{
@@ -22,10 +22,12 @@ pub(crate) fn publish(
 ) -> Result<(), Halt> {
     let manifest = object.manifest.unverified();
     let id = object.manifest.object_id();
+    check_size(genesis, manifest)?;
     if view.get::<ObjectState>(&key::object(&id))?.is_some() {
         return Err(Refusal::ObjectKnown { object: id }.into());
     }
-    check_custodians(view, genesis, &object.deposit)?;
+    let deposit = object.deposit.unverified();
+    check_custodians(view, genesis, deposit)?;
     let stored = Stored {
         ciphertext: manifest.ciphertext,
         ciphertext_bytes: manifest.ciphertext_bytes,
@@ -39,9 +41,9 @@ pub(crate) fn publish(
     let state = ObjectState {
         kind: manifest.kind,
         owner: manifest.owner,
-        epoch: object.deposit.epoch,
-        threshold: object.deposit.threshold,
-        custodians: object.deposit.custodians.iter().map(|custodian| custodian.node).collect(),
+        epoch: deposit.epoch,
+        threshold: deposit.threshold,
+        custodians: deposit.custodians.iter().map(|custodian| custodian.node).collect(),
         record,
         terms_serial: 0,
         terms_digest: Digest([0; 32]),
@@ -51,6 +53,15 @@ pub(crate) fn publish(
     };
     put_terms(view, state, terms);
     Ok(())
+}
+
+/// No executor runs a larger program, so nobody may be asked to pay for one.
+fn check_size(genesis: &Genesis, manifest: &Manifest) -> Result<(), Refusal> {
+    let (bytes, bytes_max) = (manifest.ciphertext_bytes, genesis.limits.program_bytes);
+    match manifest.kind {
+        ObjectKind::Program if bytes > bytes_max => Err(Refusal::ProgramSize { bytes, bytes_max }),
+        ObjectKind::Program | ObjectKind::Data => Ok(()),
+    }
 }
 
 /// Replaces an object's terms.

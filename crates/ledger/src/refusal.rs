@@ -91,6 +91,14 @@ pub enum Refusal {
         /// Which.
         object: ObjectId,
     },
+    /// A program that no node would run.
+    #[error("the program's ciphertext has {bytes} bytes, nodes of this network run at most {bytes_max}")]
+    ProgramSize {
+        /// What it has.
+        bytes: u64,
+        /// What is allowed.
+        bytes_max: u64,
+    },
     /// Somebody else's.
     #[error("{object} belongs to {owner}, not to {sender}")]
     NotOwner {
@@ -391,6 +399,7 @@ impl Refusal {
             Self::TopUp { .. } => "top up several times, or by less; networks with real money have no top-ups",
             Self::ObjectKnown { .. } => "nothing to do; use `samovar objects show` with this id",
             Self::ObjectUnknown { .. } => "check the id and the network; `samovar objects list` shows what there is",
+            Self::ProgramSize { .. } => "make the program smaller: strip it, and publish large tables as data",
             Self::NotOwner { .. } => "only the owner's key can do this",
             Self::Revoked { .. } => "publish the file again as a new object",
             Self::TermsSerial { .. } => "fetch the present terms and count from them",

@@ -69,7 +69,7 @@ pub struct DepositRequest {
     /// Whose key it is part of.
     pub manifest: Signed<Manifest>,
     /// The whole deposit.
-    pub deposit: Deposit,
+    pub deposit: Signed<Deposit>,
     /// This custodian's index, from 1.
     pub index: u8,
     /// The share, sealed to the custodian's registered key (encapsulated key ‖ ciphertext).

@@ -158,6 +158,8 @@ pub struct FeeSchedule {
 pub struct NetworkLimits {
     /// Most a task may declare.
     pub task: Limits,
+    /// Most bytes of a program's ciphertext: executors open it into memory as a whole.
+    pub program_bytes: u64,
     /// Tasks one node runs at a time.
     pub slots_per_node: u32,
     /// Storage acknowledgements an object or a result needs, from nodes other than the publisher.

@@ -120,7 +120,7 @@ pub struct Column {
     pub about: String,
 }
 
-/// Who holds the shares of an object's key.
+/// Who holds the shares of an object's key, in the words of the object's owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Deposit {
@@ -134,6 +134,13 @@ pub struct Deposit {
     pub threshold: u8,
     /// Holders, at most 16; the share of the holder at position i has index i + 1.
     pub custodians: Vec<Custodian>,
+}
+
+impl Signable for Deposit {
+    const PURPOSE: &'static str = "deposit";
+    fn signer(&self) -> AccountId {
+        self.owner
+    }
 }
 
 /// One holder of a share.
@@ -194,8 +201,8 @@ impl Signable for StorageAck {
 pub struct PublishedObject {
     /// The owner's manifest.
     pub manifest: Signed<Manifest>,
-    /// Who holds the key.
-    pub deposit: Deposit,
+    /// Who holds the key; the owner says so.
+    pub deposit: Signed<Deposit>,
     /// One acknowledgement of every custodian, in the order of the deposit.
     pub deposit_acks: Vec<Signed<DepositAck>>,
     /// At least `copies` acknowledgements for the ciphertext and as many for the leaves, ascending by (content, node).

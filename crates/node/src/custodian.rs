@@ -2,12 +2,16 @@
 //! out after. The rules are in `custody`; here is only the order.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use custody::{
     Action, Custodian, CustodianConfig, FactsError, Message, NodeIdentity, Refusal, ReleaseFacts, RestoreError,
+    Standing,
     wire::{FromCustodian, ToCustodian},
 };
 use finality::Finalized;
@@ -33,6 +37,8 @@ use crate::{
 const OBSERVE_MAX: usize = 256;
 /// How often the records of a task are looked up again because they changed meanwhile.
 const LOOKS_MAX: usize = 4;
+/// How long an owner without credits waits for the next block.
+const NEXT_BLOCK_MAX: Duration = Duration::from_millis(500);
 /// How long a request for a task waits for this node to have read the block that assigned it.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
@@ -44,6 +50,8 @@ pub(crate) struct Custody {
     account: Account,
     reappraiser: Reappraiser,
     metrics: Arc<Metrics>,
+    /// Ledger time up to which the machine has seen every record that concerns it.
+    observed_ms: AtomicU64,
 }
 
 struct State {
@@ -129,7 +137,7 @@ impl Custody {
         let (journal, stored) = Journal::open(&layout.custody())?;
         let custodian = Custodian::restore(config, identity, entropy, stored)?;
         let state = Arc::new(Mutex::new(State { custodian, journal: Some(journal) }));
-        Ok(Self { state, chain, index, account, reappraiser, metrics })
+        Ok(Self { state, chain, index, account, reappraiser, metrics, observed_ms: AtomicU64::new(0) })
     }
 
     /// Hands a message to the machine and writes down what it wants written. Returns what is to go out.
@@ -145,12 +153,30 @@ impl Custody {
 
     /// Takes a share into custody.
     pub(crate) async fn deposit(&self, request: DepositRequest) -> Result<Signed<DepositAck>, DepositRefused> {
-        let actions = self.handle(Message::Deposit(Box::new(request))).await?.map_err(DepositRefused::Rule)?;
+        let standing = self.standing(&request).await?;
+        let request = Box::new(request);
+        let actions = self.handle(Message::Deposit { request, standing }).await?.map_err(DepositRefused::Rule)?;
         let ack = actions.into_iter().find_map(|action| match action {
             Action::Acknowledge(ack) => Some(ack),
             _ => None,
         });
         ack.ok_or(DepositRefused::Failed(Failed::NoAnswer))
+    }
+
+    /// What this node's ledger says about the owner of a deposit.
+    async fn standing(&self, request: &DepositRequest) -> Result<Standing, Failed> {
+        let bytes = request.manifest.to_bytes().len() + request.deposit.to_bytes().len();
+        // A fee that does not fit is one that nobody can pay.
+        let needed = ledger::transaction_fee(&self.chain.genesis().fees, bytes).unwrap_or(u64::MAX);
+        let owner = request.deposit.unverified().owner;
+        let mut blocks = self.index.watch();
+        let mut balance = self.chain.account(&owner).await?.balance;
+        if balance < needed {
+            // Another node may have shown the owner its credits a block earlier.
+            let _ = tokio::time::timeout(NEXT_BLOCK_MAX, blocks.changed()).await;
+            balance = self.chain.account(&owner).await?.balance;
+        }
+        Ok(Standing { balance, needed, observed_ms: self.observed_ms.load(Ordering::Acquire) })
     }
 
     /// Answers an executor.
@@ -276,9 +302,12 @@ impl Custody {
         let mut blocks = self.index.watch();
         let mut next = 0;
         loop {
-            blocks.borrow_and_update();
+            let tip = *blocks.borrow_and_update();
             match self.observe_from(next).await {
-                Ok(reached) => next = reached,
+                Ok(reached) => {
+                    next = reached;
+                    self.observed_ms.store(tip.time_ms, Ordering::Release);
+                }
                 Err(cause) => tracing::warn!(error = %crate::chain_of(&cause), "custody could not read the ledger"),
             }
             if blocks.changed().await.is_err() {

@@ -309,6 +309,7 @@ fn genesis(
             validators: 4,
         },
         limits: NetworkLimits {
+            program_bytes: 80 << 20,
             task: Limits { run_ms: 600_000, memory_bytes: 4 << 30, output_bytes: 256 << 20 },
             slots_per_node: 2,
             copies: 2,

@@ -109,7 +109,8 @@ fn items(verified: &Verified) -> Vec<Item> {
             ObjectKind::Program => "Program",
             ObjectKind::Data => "Data",
         };
-        let (threshold, custodians) = (published.deposit.threshold, published.deposit.custodians.len());
+        let deposit = published.deposit.unverified();
+        let (threshold, custodians) = (deposit.threshold, deposit.custodians.len());
         add(
             Link::Objects,
             format!(

@@ -40,7 +40,8 @@ pub(crate) fn check_draw(genesis: &Genesis, network: &finality::Network, facts: 
     let deadline = at_ms.saturating_add(limits.run_ms).saturating_add(genesis.limits.overhead_ms);
     same(assignment.deadline_ms == deadline, LINK, "the deadline", "what the limits give")?;
     let holds_share = |node: &NodeId| {
-        let mut custodians = facts.objects.iter().flat_map(|object| &object.object.get().deposit.custodians);
+        let mut custodians =
+            facts.objects.iter().flat_map(|object| &object.object.get().deposit.unverified().custodians);
         custodians.any(|custodian| custodian.node == *node)
     };
     let apart = genesis.custody == CustodyMode::Development || !holds_share(&assignment.executor);

@@ -37,7 +37,9 @@ fn check_object(
     const LINK: Link = Link::Objects;
     let manifest = signed(&object.manifest, network, LINK)?;
     same(manifest.kind == kind, LINK, "the kind of an object", "what the task uses it as")?;
-    let deposit = &object.deposit;
+    let fits = kind == ObjectKind::Data || manifest.ciphertext_bytes <= genesis.limits.program_bytes;
+    same(fits, LINK, "the program's ciphertext", "small enough for this network")?;
+    let deposit = signed(&object.deposit, network, LINK)?;
     let of_object = deposit.object == object.manifest.object_id() && deposit.owner == manifest.owner;
     same(of_object, LINK, "a deposit", "one for this object by its owner")?;
     let possible = (1..=deposit.custodians.len()).contains(&usize::from(deposit.threshold));
@@ -54,7 +56,7 @@ fn check_object(
 
 fn check_deposit_acks(network: &NetworkId, object: &PublishedObject) -> Result<(), ProofError> {
     const LINK: Link = Link::Objects;
-    let PublishedObject { deposit, deposit_acks, .. } = object;
+    let (deposit, deposit_acks) = (object.deposit.unverified(), &object.deposit_acks);
     let distinct: BTreeSet<NodeId> = deposit.custodians.iter().map(|custodian| custodian.node).collect();
     same(distinct.len() == deposit.custodians.len(), LINK, "the list of custodians", "a list of different nodes")?;
     let complete = deposit_acks.len() == deposit.custodians.len();

@@ -44,7 +44,7 @@ pub(crate) fn check_releases(network: &NetworkId, facts: &Facts) -> Result<(), P
     }
     for object in &facts.objects {
         let got = releases.iter().filter(|release| release.unverified().object == object.id).count();
-        let needed = usize::from(object.object.get().deposit.threshold);
+        let needed = usize::from(object.object.get().deposit.unverified().threshold);
         if got < needed {
             return Err(ProofError::TooFew { link: LINK, what: "releases", got, needed });
         }
@@ -63,7 +63,7 @@ fn needs_keys(facts: &Facts) -> bool {
 fn check_release(facts: &Facts, release: &Release, position: usize) -> Result<(), ProofError> {
     const LINK: Link = Link::Releases;
     let assignment = facts.assignment.get();
-    let deposit = &facts.objects[position].object.get().deposit;
+    let deposit = facts.objects[position].object.get().deposit.unverified();
     let holder = usize::from(release.index).checked_sub(1).and_then(|at| deposit.custodians.get(at));
     let holds = holder.is_some_and(|holder| holder.node == release.custodian) && release.epoch == deposit.epoch;
     if !holds {

@@ -141,6 +141,7 @@ fn genesis(dir: &Path, authority: &Authority, release_key: &ReleaseKey, now_ms: 
             validators: 1,
         },
         limits: NetworkLimits {
+            program_bytes: 1,
             task: Limits { run_ms: 1, memory_bytes: 1, output_bytes: 1 },
             slots_per_node: 1,
             copies: 1,

@@ -166,7 +166,14 @@ pub fn genesis(network_key: Bytes96, sharing: Blob, mut nodes: Vec<NodeId>) -> G
             storage: 0,
             validators: 0,
         },
-        limits: NetworkLimits { task: limits, slots_per_node: 1, copies: 2, storage_ms: 1, overhead_ms: 1 },
+        limits: NetworkLimits {
+            task: limits,
+            program_bytes: 1,
+            slots_per_node: 1,
+            copies: 2,
+            storage_ms: 1,
+            overhead_ms: 1,
+        },
         allocations: Vec::new(),
         top_up_max: 0,
     }

@@ -5,6 +5,17 @@ use model::{
     Assignment, Digest, Fact, ObjectId, PublishedObject, Record, Registration, Signed, Task, TaskId, Terms, Verdict,
 };
 
+/// What a custodian's own node says about the owner of a deposit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The owner's credits.
+    pub balance: u64,
+    /// What it costs at least to publish what is deposited.
+    pub needed: u64,
+    /// Ledger time up to which the custodian has been shown every record ([`super::Message::Final`]).
+    pub observed_ms: u64,
+}
+
 /// The finalized records around one task, found by the custodian's own node. Nothing in here comes from the executor.
 #[derive(Clone, Debug)]
 pub struct ReleaseFacts {

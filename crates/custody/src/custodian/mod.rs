@@ -23,12 +23,12 @@ use chacha20::{
 };
 use finality::Finalized;
 use model::{
-    Bytes32, Canonical as _, ContentId, CustodyMode, DepositAck, Digest, Fact, NetworkId, ObjectId, Record, Release,
-    ReleaseRequest, Signed, TaskId, Verdict, api::DepositRequest, domain_message,
+    AccountId, Bytes32, Canonical as _, ContentId, CustodyMode, DepositAck, Digest, Fact, NetworkId, ObjectId, Record,
+    Release, ReleaseRequest, Signed, TaskId, Verdict, api::DepositRequest, domain_message,
 };
 use subtle::ConstantTimeEq as _;
 
-pub use facts::{FactsError, ObjectFacts, ReleaseFacts};
+pub use facts::{FactsError, ObjectFacts, ReleaseFacts, Standing};
 pub use refusal::Refusal;
 pub use store::RestoreError;
 
@@ -48,10 +48,13 @@ pub const HEAD_AGE_MS_MAX: u64 = 30_000;
 pub const EPHEMERAL_KEYS_MAX: usize = 4;
 /// How long a nonce holds at least, milliseconds; at most twice as long.
 const NONCE_MS: u64 = 30_000;
-/// How long a deposit waits to be published, milliseconds.
+/// How long a deposit waits to be published, milliseconds of ledger time. Storage acknowledgements, which are signed before
+/// it, are too old for the ledger long before.
 const PENDING_MS_MAX: u64 = 3_600_000;
-/// Most deposits that wait to be published.
-const PENDING_MAX: usize = 512;
+/// Most deposits of one owner that wait to be published. One takes less than 4 KiB of the disk, with 16 holders.
+pub const PENDING_PER_OWNER_MAX: usize = 16;
+/// Most deposits that wait to be published, of all owners.
+pub const PENDING_MAX: usize = 4096;
 /// How long after its deadline a task's record is kept, milliseconds.
 const TASK_KEPT_MS: u64 = 24 * 3_600_000;
 /// Most appraisals remembered.
@@ -72,7 +75,12 @@ pub struct CustodianConfig {
 #[derive(Debug)]
 pub enum Message {
     /// An owner hands over a share.
-    Deposit(Box<DepositRequest>),
+    Deposit {
+        /// The owner's request.
+        request: Box<DepositRequest>,
+        /// What this node's ledger says about that owner.
+        standing: Standing,
+    },
     /// An executor asks for a nonce.
     Hello(Hello),
     /// An executor asks for shares; this custodian's own node adds what is final about the task.
@@ -162,7 +170,7 @@ impl Custodian {
     /// [`Refusal`]; nothing has changed then.
     pub fn handle(&mut self, now_ms: u64, message: Message) -> Result<Vec<Action>, Refusal> {
         match message {
-            Message::Deposit(request) => self.deposit(now_ms, *request),
+            Message::Deposit { request, standing } => self.deposit(now_ms, *request, standing),
             Message::Hello(hello) => Ok(vec![Action::Nonce(self.nonce(now_ms / NONCE_MS, &hello))]),
             Message::Request { request, facts } => self.request(now_ms, &request, &facts),
             Message::Appraised { appraised, verdict } => {
@@ -186,9 +194,11 @@ impl Custodian {
 
     // --- deposits ---------------------------------------------------------------------------------------------------
 
-    fn deposit(&mut self, now_ms: u64, request: DepositRequest) -> Result<Vec<Action>, Refusal> {
+    fn deposit(&mut self, now_ms: u64, request: DepositRequest, standing: Standing) -> Result<Vec<Action>, Refusal> {
+        // Checks the owner's signatures first.
         open_share(&self.config.network, &self.identity, &request)?;
         let DepositRequest { deposit, index, sealed_share, .. } = request;
+        let deposit = deposit.into_unverified();
         let object = deposit.object;
         if self.state.serial_seen(&object).is_some_and(|seen| seen.revoked) {
             return Err(Refusal::DepositRevoked { object });
@@ -196,8 +206,8 @@ impl Custodian {
         let digest = deposit.digest();
         let mut actions = Vec::new();
         if self.state.held(&digest).is_none() {
-            self.check_room(now_ms)?;
-            actions = self.state.drop_deposits(|held| is_abandoned(held, now_ms));
+            self.check_room(&deposit.owner, standing)?;
+            actions = self.state.drop_deposits(|held| is_abandoned(held, standing.observed_ms));
             let held = Held { deposit, index, sealed_share, received_ms: now_ms, published: false };
             actions.push(self.state.put_deposit(held));
         }
@@ -206,10 +216,20 @@ impl Custodian {
         Ok(actions)
     }
 
-    /// A deposit costs its sender nothing before it is published, so there is a bound on those that wait.
-    fn check_room(&self, now_ms: u64) -> Result<(), Refusal> {
-        let waiting = |held: &Held| !held.published && !is_abandoned(held, now_ms);
-        let pending = self.state.deposits().filter(|(_, held)| waiting(held)).count();
+    /// Nothing is paid for a deposit before it is published. So its owner must be able to pay for that, and there are bounds
+    /// on what waits: for each owner, and for all, so that one cannot keep the others out.
+    fn check_room(&self, owner: &AccountId, standing: Standing) -> Result<(), Refusal> {
+        let Standing { balance, needed, observed_ms } = standing;
+        if balance < needed.max(1) {
+            return Err(Refusal::OwnerCannotPay { owner: *owner, balance, needed: needed.max(1) });
+        }
+        let waiting = |held: &&Held| !held.published && !is_abandoned(held, observed_ms);
+        let waiting = || self.state.deposits().map(|(_, held)| held).filter(waiting);
+        let own = waiting().filter(|held| held.deposit.owner == *owner).count();
+        if own >= PENDING_PER_OWNER_MAX {
+            return Err(Refusal::OwnersPending { owner: *owner, pending: own });
+        }
+        let pending = waiting().count();
         if pending < PENDING_MAX { Ok(()) } else { Err(Refusal::TooManyPending { pending }) }
     }
 
@@ -371,7 +391,10 @@ impl Custodian {
 
     fn observe(&mut self, record: &Record) -> Vec<Action> {
         match &record.fact {
-            Fact::Object(object) => self.observe_published(&object.deposit.digest(), &object.deposit.object),
+            Fact::Object(object) => {
+                let deposit = object.deposit.unverified();
+                self.observe_published(&deposit.digest(), &deposit.object)
+            }
             Fact::Terms(terms) => {
                 let terms = terms.unverified();
                 self.observe_terms(terms.object, SerialSeen { serial: terms.serial, revoked: terms.revoked })
@@ -419,8 +442,9 @@ impl std::fmt::Debug for Custodian {
     }
 }
 
-fn is_abandoned(held: &Held, now_ms: u64) -> bool {
-    !held.published && now_ms.saturating_sub(held.received_ms) > PENDING_MS_MAX
+/// A custodian that is behind abandons nothing: the publication may stand in what it has not read yet.
+fn is_abandoned(held: &Held, observed_ms: u64) -> bool {
+    !held.published && observed_ms.saturating_sub(held.received_ms) > PENDING_MS_MAX
 }
 
 fn serial_of(asked: &Asked<'_>) -> (ObjectId, SerialSeen) {
@@ -439,4 +463,35 @@ fn post(task: TaskId, record: &TaskRecord) -> Action {
 /// HPKE info of a released share: every field of its release, on its network.
 pub(crate) fn release_info(network: &NetworkId, release: &Release) -> Vec<u8> {
     domain_message(network, "released-share", &release.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AccountId, Blob, CustodyMode, Deposit, NetworkId, ObjectId};
+
+    use super::*;
+
+    #[test]
+    fn all_owners_together_leave_a_bounded_number_of_deposits() {
+        let config =
+            CustodianConfig { network: NetworkId([1; 32]), mode: CustodyMode::Strict, operator: String::new() };
+        let mut custodian = Custodian::new(config, Arc::new(NodeIdentity::from_seed(&[2; 32])), [3; 32]);
+        let standing = Standing { balance: 1, needed: 1, observed_ms: 0 };
+        for number in 0..PENDING_MAX {
+            let mut owner = [0; 32];
+            owner[..8].copy_from_slice(&number.to_be_bytes());
+            let object = ObjectId::of_manifest(&owner);
+            let owner = AccountId(owner);
+            assert!(custodian.check_room(&owner, standing).is_ok());
+            let deposit = Deposit { object, owner, epoch: 1, threshold: 1, custodians: vec![] };
+            let held = Held { deposit, index: 1, sealed_share: Blob(vec![]), received_ms: 0, published: false };
+            let _ = custodian.state.put_deposit(held);
+        }
+        let another = AccountId([9; 32]);
+        let refusal = custodian.check_room(&another, standing).unwrap_err();
+        assert!(matches!(refusal, Refusal::TooManyPending { pending: PENDING_MAX }), "{refusal}");
+        // In time those that nobody published make room.
+        let later = Standing { observed_ms: PENDING_MS_MAX + 1, ..standing };
+        assert!(custodian.check_room(&another, later).is_ok());
+    }
 }

@@ -1,6 +1,6 @@
 //! Why a custodian refuses, and whose fault that is.
 
-use model::{BadSignature, ContentId, NodeId, NotAdmitted, ObjectId, TaskId};
+use model::{AccountId, BadSignature, ContentId, NodeId, NotAdmitted, ObjectId, TaskId};
 
 use crate::{DepositError, custodian::FactsError};
 
@@ -17,6 +17,26 @@ pub enum Refusal {
     DepositRevoked {
         /// Which.
         object: ObjectId,
+    },
+    /// The depositor's fault, or this node is a block behind.
+    #[error("{owner} has {balance} credits; publishing what is deposited costs {needed} at least")]
+    OwnerCannotPay {
+        /// Who.
+        owner: AccountId,
+        /// What it has.
+        balance: u64,
+        /// What it needs.
+        needed: u64,
+    },
+    /// The depositor's fault: publish them, or wait until they are forgotten.
+    #[error(
+        "this custodian keeps {pending} deposits of {owner} that were never published, and takes no more within the hour"
+    )]
+    OwnersPending {
+        /// Who.
+        owner: AccountId,
+        /// How many.
+        pending: usize,
     },
     /// Nobody's fault: try again later, or another node.
     #[error("this custodian keeps {pending} deposits that were never published, and takes no more for now")]
@@ -221,7 +241,11 @@ impl Refusal {
     /// The rule behind it, `R1` to `R10` (docs/spec/custody.md), `deposit`, or `node` if this node is not ready.
     pub fn rule(&self) -> &'static str {
         match self {
-            Self::Deposit(_) | Self::DepositRevoked { .. } | Self::TooManyPending { .. } => "deposit",
+            Self::Deposit(_)
+            | Self::DepositRevoked { .. }
+            | Self::OwnerCannotPay { .. }
+            | Self::OwnersPending { .. }
+            | Self::TooManyPending { .. } => "deposit",
             Self::Facts(_) | Self::NothingHeld { .. } => "node",
             Self::OtherDeposit { .. } | Self::Revoked { .. } => "R1",
             Self::OtherAssignment { .. } | Self::DeadlinePassed { .. } => "R2",

@@ -40,7 +40,7 @@ pub(super) fn r1_objects<'a>(
         if object.terms.get().unverified().revoked || state.serial_seen(&id).is_some_and(|seen| seen.revoked) {
             return Err(Refusal::Revoked { object: id });
         }
-        let deposit = &object.object.get().deposit;
+        let deposit = object.object.get().deposit.unverified();
         if deposit.custodians.iter().any(|holder| holder.node == *me) {
             let held = state.held(&deposit.digest()).filter(|held| held.deposit.object == id);
             let held = held.ok_or(Refusal::OtherDeposit { object: id, epoch: deposit.epoch })?;
@@ -88,7 +88,7 @@ pub(super) fn r4_executor(
         return Ok(());
     }
     for object in &facts.objects {
-        if object.object.get().deposit.custodians.iter().any(|holder| holder.node == executor) {
+        if object.object.get().deposit.unverified().custodians.iter().any(|holder| holder.node == executor) {
             return Err(Refusal::ExecutorHoldsShare { executor, object: object.id() });
         }
     }

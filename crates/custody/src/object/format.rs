@@ -43,6 +43,12 @@ pub fn padded_length(length: u64) -> Option<u64> {
     (chunk_count(padded) <= CHUNKS_MAX).then_some(padded)
 }
 
+/// Length of the ciphertext of a file of `length` bytes. `None` if no file can be that long.
+pub fn ciphertext_length(length: u64) -> Option<u64> {
+    let padded = padded_length(length)?;
+    Some(padded + chunk_count(padded) * TAG_BYTES as u64)
+}
+
 /// How many chunks hold `padded` bytes, at least one.
 pub(super) fn chunk_count(padded: u64) -> u64 {
     padded.div_ceil(PLAINTEXT_CHUNK_BYTES as u64).max(1)

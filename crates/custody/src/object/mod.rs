@@ -17,7 +17,7 @@ mod seal;
 #[cfg(test)]
 mod vectors;
 
-pub use format::{CHUNK_BYTES, CHUNKS_MAX, PLAINTEXT_CHUNK_BYTES, TAG_BYTES, padded_length};
+pub use format::{CHUNK_BYTES, CHUNKS_MAX, PLAINTEXT_CHUNK_BYTES, TAG_BYTES, ciphertext_length, padded_length};
 pub use key::ContentKey;
 pub use open::{OpenError, Opener};
 pub use seal::{SealError, Sealed, Sealer, plaintext_root, seal_bytes};

@@ -39,6 +39,14 @@ fn files_of_every_awkward_size_come_back() {
 }
 
 #[test]
+fn how_long_a_ciphertext_will_be_is_known_before_it_is_made() {
+    for length in [0, 1, 4096, 4097, PLAINTEXT_CHUNK_BYTES, PLAINTEXT_CHUNK_BYTES + 1, 3 * CHUNK_BYTES + 7] {
+        let (ciphertext, _) = custody::seal_bytes(&content(length), &ContentKey::generate().unwrap()).unwrap();
+        assert_eq!(custody::ciphertext_length(length as u64), Some(ciphertext.len() as u64), "{length}");
+    }
+}
+
+#[test]
 fn a_full_chunk_is_one_leaf_of_exactly_one_mib() {
     let key = ContentKey::generate().unwrap();
     let plaintext = content(2 * PLAINTEXT_CHUNK_BYTES);

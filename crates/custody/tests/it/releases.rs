@@ -1,9 +1,9 @@
 //! The story as it should go: deposits, acknowledgements, releases, keys.
 
-use custody::{Action, CollectError, Message, Opener, check_acks};
+use custody::{Action, CollectError, Message, Opener, Standing, check_acks};
 use model::{Allow, Fact};
 
-use crate::world::{NETWORK, SECRET, START_MS, World, ack, released};
+use crate::world::{self, NETWORK, SECRET, START_MS, World, ack, released};
 
 #[test]
 fn any_two_of_three_custodians_give_the_executor_both_keys() {
@@ -112,12 +112,12 @@ fn one_holder_of_the_whole_key_is_the_same_code() {
 #[test]
 fn a_deposit_is_acknowledged_by_everybody_or_not_at_all() {
     let world = World::new();
-    let deposit = &world.data.requests[0].deposit;
+    let deposit = world.data.requests[0].deposit.unverified();
     let mut acks = Vec::new();
     for position in 0..3 {
         assert!(check_acks(&NETWORK, deposit, &acks).is_err(), "{position} of 3 are too few");
-        let request = Box::new(world.data.requests[position].clone());
-        let actions = world.empty_custodian(position).handle(START_MS, Message::Deposit(request)).unwrap();
+        let request = world.data.requests[position].clone();
+        let actions = world.empty_custodian(position).handle(START_MS, world::deposit(request)).unwrap();
         let [Action::Persist { .. }, Action::Acknowledge(ack)] = &actions[..] else { panic!("{actions:?}") };
         acks.push(ack.clone());
     }
@@ -134,7 +134,7 @@ fn a_deposit_is_acknowledged_by_everybody_or_not_at_all() {
 fn a_deposit_sent_twice_is_acknowledged_twice_and_stored_once() {
     let world = World::new();
     let mut custodian = world.empty_custodian(0);
-    let deposit = || Message::Deposit(Box::new(world.data.requests[0].clone()));
+    let deposit = || world::deposit(world.data.requests[0].clone());
     assert_eq!(custodian.handle(START_MS, deposit()).unwrap().len(), 2);
     let again = custodian.handle(START_MS + 5, deposit()).unwrap();
     assert!(matches!(again[..], [Action::Acknowledge(_)]));
@@ -152,10 +152,20 @@ fn published_deposits_stay_and_abandoned_ones_go() {
     assert_eq!(custodian.handle(START_MS, Message::Final(record)).unwrap().len(), 1);
     assert_eq!(custodian.objects().collect::<Vec<_>>(), [world.data.id()]);
 
-    // Two hours later another deposit comes, and the program, which nobody published here, is dropped.
-    let other = crate::world::publish(&world.data_owner, model::ObjectKind::Data, b"x", &world.nodes[..3], 2);
-    let deposit = Message::Deposit(Box::new(other.requests[0].clone()));
-    let actions = custodian.handle(START_MS + 2 * 3_600_000, deposit).unwrap();
+    // Two hours later another deposit comes. A node that has not read the ledger since drops nothing.
+    let another = |plaintext| {
+        let other = world::publish(&world.data_owner, model::ObjectKind::Data, plaintext, &world.nodes[..3], 2);
+        Box::new(other.requests[0].clone())
+    };
+    let later_ms = START_MS + 2 * 3_600_000;
+    let mut deposit = |plaintext, observed_ms| {
+        let standing = Standing { balance: 100, needed: 10, observed_ms };
+        custodian.handle(later_ms, Message::Deposit { request: another(plaintext), standing }).unwrap()
+    };
+    let actions = deposit(b"x", START_MS);
+    assert!(matches!(actions[..], [Action::Persist { value: Some(_), .. }, Action::Acknowledge(_)]));
+    // One that has, drops the program, which nobody published here.
+    let actions = deposit(b"y", later_ms);
     assert!(matches!(
         &actions[..],
         [Action::Persist { value: None, .. }, Action::Persist { value: Some(_), .. }, Action::Acknowledge(_)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use custody::{Action, Custodian, EPHEMERAL_KEYS_MAX, Message, Refusal};
 use model::{Fact, Release, Releases, Signed};
 
-use crate::world::{START_MS, Stage, World, finalized, released};
+use crate::world::{START_MS, Stage, World, deposit as hand_over, finalized, released};
 
 /// What a node's folder holds. Killing a custodian after n actions keeps the first n of them.
 #[derive(Clone, Default)]
@@ -34,10 +34,7 @@ impl Disk {
 
 fn deposit(world: &World, custodian: &mut Custodian, position: usize) -> Vec<Action> {
     let deposits = [&world.program, &world.data].map(|object| object.requests[position].clone());
-    deposits
-        .into_iter()
-        .flat_map(|request| custodian.handle(START_MS, Message::Deposit(Box::new(request))).unwrap())
-        .collect()
+    deposits.into_iter().flat_map(|request| custodian.handle(START_MS, hand_over(request)).unwrap()).collect()
 }
 
 /// A disk with both shares on it.
@@ -142,7 +139,12 @@ fn a_restart_forgets_no_revocation() {
     for record in finalized(&revoked.chain, revoked.chain.height()).1 {
         disk.write(&custodian.handle(START_MS, Message::Final(Box::new(record))).unwrap());
     }
-    assert!(!disk.0.contains_key(&format!("deposit-{}", model::Canonical::digest(&world.data.requests[0].deposit))));
+    assert!(
+        !disk.0.contains_key(&format!(
+            "deposit-{}",
+            model::Canonical::digest(world.data.requests[0].deposit.unverified())
+        ))
+    );
     let refusal = stage.ask(&world, &mut disk.start(&world, 0), 0, &world.collector(&stage)).unwrap_err();
     assert!(matches!(refusal, Refusal::Revoked { .. }), "{refusal}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use attest::Appraised;
 use custody::{
     AccountKey, Action, ContentKey, Custodian, CustodianConfig, Holder, Message, NodeIdentity, Refusal,
-    ReleaseCollector, ReleaseFacts, Sealed, seal_bytes, split_deposit, wire::ReleasedShare,
+    ReleaseCollector, ReleaseFacts, Sealed, Standing, seal_bytes, split_deposit, wire::ReleasedShare,
 };
 use finality::{
     Finalized,
@@ -14,7 +14,7 @@ use finality::{
 };
 use model::{
     Allow, Assignment, AttestationResult, Blob, BlockRef, Bytes32, Bytes48, Canonical as _, ContentId, CustodyMode,
-    DepositAck, Digest, Evidence, Fact, Input, Limits, Manifest, Metering, NetworkId, ObjectId, ObjectKind,
+    Deposit, DepositAck, Digest, Evidence, Fact, Input, Limits, Manifest, Metering, NetworkId, ObjectId, ObjectKind,
     PublishedObject, Record, Registration, ReleaseRequest, Role, Round, Seed, Signed, Task, Terms, TermsApplied,
     TpmEvidence, Verdict, api::DepositRequest,
 };
@@ -36,6 +36,23 @@ impl Object {
     pub(crate) fn id(&self) -> ObjectId {
         self.manifest.object_id()
     }
+
+    /// The owner deals shares of the same key once more.
+    pub(crate) fn deal_again(&mut self, owner: &AccountKey, epoch: u32, threshold: u8, holders: &[Holder]) {
+        self.requests = split_deposit(&NETWORK, owner, &self.manifest, &self.key, epoch, threshold, holders).unwrap();
+    }
+}
+
+/// The request with its deposit changed, which `signer` signs as it is then.
+pub(crate) fn altered(
+    network: &NetworkId,
+    signer: &AccountKey,
+    request: &DepositRequest,
+    change: impl FnOnce(&mut Deposit),
+) -> DepositRequest {
+    let mut deposit = request.deposit.unverified().clone();
+    change(&mut deposit);
+    DepositRequest { deposit: signer.sign(network, deposit), ..request.clone() }
 }
 
 /// Everything before it is put on the ledger; tests change what they are about, then [`World::stage`] it.
@@ -207,8 +224,8 @@ impl World {
     pub(crate) fn custodian(&self, position: usize) -> Custodian {
         let mut custodian = self.empty_custodian(position);
         for object in [&self.program, &self.data] {
-            let request = Box::new(object.requests[position].clone());
-            custodian.handle(START_MS, Message::Deposit(request)).unwrap();
+            let request = object.requests[position].clone();
+            custodian.handle(START_MS, deposit(request)).unwrap();
         }
         custodian
     }
@@ -301,8 +318,14 @@ pub(crate) fn publish(
         sample: None,
     };
     let manifest = owner.sign(&NETWORK, manifest);
-    let requests = split_deposit(&NETWORK, &manifest, &key, 1, threshold, &holders_of(holders)).unwrap();
+    let requests = split_deposit(&NETWORK, owner, &manifest, &key, 1, threshold, &holders_of(holders)).unwrap();
     Object { key, ciphertext, sealed, manifest, requests }
+}
+
+/// A deposit by an owner who can pay.
+pub(crate) fn deposit(request: DepositRequest) -> Message {
+    let standing = Standing { balance: 100, needed: 10, observed_ms: START_MS };
+    Message::Deposit { request: Box::new(request), standing }
 }
 
 pub(crate) fn holders_of(nodes: &[Arc<NodeIdentity>]) -> Vec<Holder> {
@@ -332,13 +355,14 @@ pub(crate) fn finalized(chain: &Chain, height: u64) -> (finality::Head, Vec<Fina
 }
 
 pub(crate) fn ack(object: &Object, node: &NodeIdentity, index: u8) -> Signed<DepositAck> {
-    let deposit = object.requests[0].deposit.digest();
+    let deposit = object.requests[0].deposit.unverified().digest();
     node.sign(&NETWORK, DepositAck { deposit, index, custodian: node.node_id() })
 }
 
 fn published(object: &Object, nodes: &[Arc<NodeIdentity>]) -> Fact {
     let deposit = object.requests[0].deposit.clone();
-    let acks = (1..).zip(nodes).take(deposit.custodians.len()).map(|(index, node)| ack(object, node, index));
+    let acks =
+        (1..).zip(nodes).take(deposit.unverified().custodians.len()).map(|(index, node)| ack(object, node, index));
     Fact::Object(Box::new(PublishedObject {
         manifest: object.manifest.clone(),
         deposit_acks: acks.collect(),

@@ -45,6 +45,19 @@ fn a_manifest_of_somebody_else_is_refused() {
 }
 
 #[test]
+fn a_program_that_no_node_would_run_is_refused() {
+    let mut world = World::with(|genesis| genesis.limits.program_bytes = 4_999);
+    let object = world.published(&program_owner(), ObjectKind::Program, "program");
+    let terms = world.terms(&program_owner(), object.manifest.object_id(), 5);
+    let large = world.publish_action(&program_owner(), object, terms);
+    assert_eq!(world.refused(large), Refusal::ProgramSize { bytes: 5_000, bytes_max: 4_999 });
+    // Data is opened chunk by chunk.
+    world.publish(&data_owner(), ObjectKind::Data, "data", |_| {});
+    let mut world = World::with(|genesis| genesis.limits.program_bytes = 5_000);
+    world.publish(&program_owner(), ObjectKind::Program, "program", |_| {});
+}
+
+#[test]
 fn a_deposit_for_another_object_owner_or_epoch_is_refused() {
     let mut world = World::new();
     let changes: [fn(&mut Deposit); 3] = [
@@ -53,8 +66,21 @@ fn a_deposit_for_another_object_owner_or_epoch_is_refused() {
         |deposit| deposit.epoch = 2,
     ];
     for change in changes {
-        assert_eq!(mismatch(&attempt(&mut world, |_, object| change(&mut object.deposit), true)), "deposit");
+        let refusal = attempt(&mut world, |world, object| world.redeposit(object, change), true);
+        assert_eq!(mismatch(&refusal), "deposit");
     }
+}
+
+#[test]
+fn a_deposit_that_its_owner_has_not_signed_is_refused() {
+    let mut world = World::new();
+    let forge = |world: &World, object: &mut PublishedObject| {
+        let body = object.deposit.unverified().clone();
+        let signature = *stranger().sign(&world.network, body.clone()).signature();
+        object.deposit = Signed::assemble(body, signature);
+    };
+    let refusal = attempt(&mut world, forge, true);
+    assert!(matches!(refusal, Refusal::Signature(cause) if cause.purpose == "deposit"));
 }
 
 #[test]
@@ -68,14 +94,16 @@ fn thresholds_and_custodians_are_checked() {
         (|deposit| deposit.custodians = vec![deposit.custodians[0].clone(); 17], "custodians"),
     ];
     for (change, what) in changes {
-        assert_eq!(mismatch(&attempt(&mut world, |_, object| change(&mut object.deposit), true)), what);
+        let refusal = attempt(&mut world, |world, object| world.redeposit(object, change), true);
+        assert_eq!(mismatch(&refusal), what);
     }
 }
 
 #[test]
 fn a_share_sealed_to_another_key_than_the_attested_one_is_refused() {
     let mut world = World::new();
-    let refusal = attempt(&mut world, |_, object| object.deposit.custodians[1].sealing_key = Digest::of(b"mine"), true);
+    let other_key = |deposit: &mut Deposit| deposit.custodians[1].sealing_key = Digest::of(b"mine");
+    let refusal = attempt(&mut world, |world, object| world.redeposit(object, other_key), true);
     assert_eq!(refusal, Refusal::SealingKey { node: nodes()[1].id() });
 }
 
@@ -92,7 +120,8 @@ fn every_custodian_must_have_acknowledged_this_very_deposit() {
     assert_eq!(mismatch(&missing), "deposit_acks");
     let swapped = attempt(&mut world, |_, object| object.deposit_acks.swap(0, 1), false);
     assert_eq!(mismatch(&swapped), "deposit_ack");
-    let earlier = attempt(&mut world, |_, object| object.deposit.custodians[0].commitment = Digest::of(b"new"), false);
+    let other_share = |deposit: &mut Deposit| deposit.custodians[0].commitment = Digest::of(b"new");
+    let earlier = attempt(&mut world, |world, object| world.redeposit(object, other_share), false);
     assert_eq!(mismatch(&earlier), "deposit_ack");
     let forged = attempt(
         &mut world,
@@ -234,6 +263,7 @@ fn strict_custody_refuses_what_is_not_spread() {
 
     // One share that opens everything is always in one hand.
     let mut world = World::with(|genesis| genesis.custody = CustodyMode::Strict);
-    let refusal = attempt(&mut world, |_, object| object.deposit.threshold = 1, true);
+    let open_to_one = |deposit: &mut Deposit| deposit.threshold = 1;
+    let refusal = attempt(&mut world, |world, object| world.redeposit(object, open_to_one), true);
     assert!(matches!(refusal, Refusal::Spread { .. }));
 }

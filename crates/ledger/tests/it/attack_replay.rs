@@ -58,6 +58,10 @@ fn nothing_signed_inside_counts_on_a_second_network() {
     let mut ours = twin.published(&data_owner(), ObjectKind::Data, "other");
     let theirs = world.publish_manifest(ours.manifest.clone());
     let terms = twin.terms(&data_owner(), ours.manifest.object_id(), 1);
+    let ours_signed = std::mem::replace(&mut ours.deposit, theirs.deposit);
+    let publish = twin.publish_action(&data_owner(), ours.clone(), terms.clone());
+    refused(&mut twin, publish, "deposit");
+    ours.deposit = ours_signed;
     ours.deposit_acks = theirs.deposit_acks;
     let publish = twin.publish_action(&data_owner(), ours.clone(), terms.clone());
     refused(&mut twin, publish, "deposit-ack");

@@ -71,6 +71,11 @@ pub(crate) fn stranger() -> Key {
     Key::new(4)
 }
 
+fn owner_key(owner: &AccountId) -> Key {
+    let keys = [data_owner(), program_owner(), requester(), stranger()];
+    keys.into_iter().chain(nodes()).find(|key| key.id() == *owner).unwrap()
+}
+
 pub(crate) fn genesis() -> Genesis {
     let validators = nodes()
         .iter()
@@ -120,6 +125,7 @@ pub(crate) fn genesis() -> Genesis {
             validators: 9,
         },
         limits: NetworkLimits {
+            program_bytes: 10_000,
             task: Limits { run_ms: 60_000, memory_bytes: 1 << 30, output_bytes: 1 << 20 },
             slots_per_node: 1,
             copies: 2,
@@ -409,6 +415,7 @@ impl World {
         let (ciphertext, leaves, owner) = (body.ciphertext, body.leaves, body.owner);
         let deposit =
             Deposit { object: manifest.object_id(), owner, epoch: 1, threshold: 2, custodians: custodians.collect() };
+        let deposit = owner_key(&owner).sign(&self.network, deposit);
         let mut storage = self.storage(ciphertext, 5_000, &owner);
         storage.extend(self.storage(leaves, 48, &owner));
         self.with_acks(PublishedObject { manifest, deposit, deposit_acks: vec![], storage })
@@ -416,8 +423,9 @@ impl World {
 
     /// Lets all custodians acknowledge the deposit as it is, and puts storage acknowledgements in order.
     pub(crate) fn with_acks(&self, mut object: PublishedObject) -> PublishedObject {
-        let digest = object.deposit.digest();
-        let custodians = object.deposit.custodians.iter().zip(1..);
+        let deposit = object.deposit.unverified();
+        let digest = deposit.digest();
+        let custodians = deposit.custodians.iter().zip(1..);
         object.deposit_acks = custodians
             .map(|(custodian, index)| {
                 let ack = DepositAck { deposit: digest, index, custodian: custodian.node };
@@ -426,6 +434,13 @@ impl World {
             .collect();
         object.storage.sort_by_key(|ack| (ack.unverified().content, ack.unverified().node));
         object
+    }
+
+    /// Changes the deposit; whoever is its owner then signs it.
+    pub(crate) fn redeposit(&self, object: &mut PublishedObject, change: impl FnOnce(&mut Deposit)) {
+        let mut deposit = object.deposit.unverified().clone();
+        change(&mut deposit);
+        object.deposit = owner_key(&deposit.owner).sign(&self.network, deposit);
     }
 
     pub(crate) fn terms(&self, owner: &Key, object: ObjectId, price: u64) -> Terms {

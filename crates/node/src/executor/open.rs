@@ -3,7 +3,7 @@
 
 use content::{Layout, Store};
 use custody::{Opener, PLAINTEXT_CHUNK_BYTES, ReleasedKeys};
-use model::{FailureClass, ObjectId, ObjectKind, PublishedObject};
+use model::{FailureClass, ObjectId, PublishedObject};
 use sandbox::Inputs;
 use zeroize::Zeroizing;
 
@@ -27,16 +27,14 @@ struct SealedInput {
     opener: Opener,
 }
 
-/// Most bytes of a program's ciphertext: it is opened into memory as a whole, and the sandbox takes no larger module.
-const PROGRAM_BYTES_MAX: u64 = 80 << 20;
 /// Most bytes of a sealed leaf list, which is read into memory: the list of a file of 64 GiB, the largest there is.
 const LEAVES_BYTES_MAX: u64 = 4 << 20;
 
 /// Fetches an object's ciphertext and its sealed list of leaf hashes. Both were made by a stranger, so neither is fetched
-/// before its length is known to be one that this node can hold.
+/// before its length is known to be one that this node can hold: a program is opened into memory as a whole, and the
+/// ledger publishes none that is larger than the network's limit.
 pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result<Sealed, Failure> {
     let manifest = object.manifest.unverified();
-    check_size(manifest.kind, manifest.ciphertext_bytes)?;
     let (ciphertext, leaves) = (manifest.ciphertext, manifest.leaves);
     let fetched = tokio::try_join!(
         content.fetch(&ciphertext, manifest.ciphertext_bytes),
@@ -51,15 +49,6 @@ pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result
         Ok::<_, content::UnixFsError>(Sealed { object, store, layout, leaves: list })
     };
     tokio::task::spawn_blocking(work).await.map_err(Failure::node)?.map_err(Failure::content)
-}
-
-fn check_size(kind: ObjectKind, bytes: u64) -> Result<(), Failure> {
-    match kind {
-        ObjectKind::Program if bytes > PROGRAM_BYTES_MAX => {
-            Err(Failure::content(format!("a program of {bytes} bytes, at most {PROGRAM_BYTES_MAX} are run")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// What opens an object, once its key is released.
@@ -122,18 +111,5 @@ impl Inputs for SealedInputs {
         }
         into.copy_from_slice(&chunk);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_that_does_not_fit_into_memory_is_not_fetched() {
-        assert!(check_size(ObjectKind::Program, PROGRAM_BYTES_MAX).is_ok());
-        let refused = check_size(ObjectKind::Program, 30 << 30).unwrap_err();
-        assert_eq!(refused.class, FailureClass::Content);
-        assert!(check_size(ObjectKind::Data, 30 << 30).is_ok(), "data is opened chunk by chunk");
     }
 }

@@ -62,10 +62,18 @@ fn manifests_deposits_and_copies_are_checked() {
     };
     // The id is that of the signed manifest, so a forged one is another object.
     breaks(Link::Records, |story| objects(story, forge));
-    breaks(Link::Objects, |story| objects(story, |object| object.deposit.epoch = 2));
-    breaks(Link::Objects, |story| objects(story, |object| object.deposit.threshold = 1));
-    breaks(Link::Objects, |story| objects(story, |object| object.deposit.threshold = 0));
-    breaks(Link::Objects, |story| objects(story, |object| object.deposit.owner = requester().id()));
+    let deposits = |story: &mut Story, signer: Key, change: fn(&mut Deposit)| {
+        objects(story, |object| {
+            let mut deposit = object.deposit.unverified().clone();
+            change(&mut deposit);
+            object.deposit = signer.sign(&network, deposit);
+        });
+    };
+    breaks(Link::Objects, |story| deposits(story, data_owner(), |deposit| deposit.epoch = 2));
+    breaks(Link::Objects, |story| deposits(story, data_owner(), |deposit| deposit.threshold = 1));
+    breaks(Link::Objects, |story| deposits(story, data_owner(), |deposit| deposit.threshold = 0));
+    breaks(Link::Objects, |story| deposits(story, requester(), |deposit| deposit.owner = requester().id()));
+    breaks(Link::Objects, Story::forge_deposit);
     breaks(Link::Objects, |story| {
         objects(story, |object| {
             object.deposit_acks.pop();
@@ -84,6 +92,14 @@ fn manifests_deposits_and_copies_are_checked() {
             object.storage[0] = requester().sign(&network, ack);
         });
     });
+}
+
+#[test]
+fn a_program_larger_than_the_network_runs_does_not_pass() {
+    let outcome = || Outcome::Failed(FailureClass::Limit);
+    let fits = Story::of_program(10_000, outcome());
+    verify(&fits.bytes(), &fits.file()).unwrap();
+    assert_eq!(broken(&Story::of_program(10_001, outcome())).link(), Link::Objects);
 }
 
 fn terms(story: &mut Story, change: impl Fn(&mut Terms)) {

@@ -61,6 +61,8 @@ const WINDOW_MS: u64 = 300_000;
 #[derive(Clone)]
 pub(crate) struct Story {
     pub(crate) genesis: Genesis,
+    /// What the blocks are executed by: the genesis, but programs may be as long as they like.
+    rules: Genesis,
     pub(crate) network: NetworkId,
     pub(crate) committee: Committee,
     chain: Chain,
@@ -119,6 +121,7 @@ fn genesis(fixture: &Fixture, key: Bytes96) -> Genesis {
             validators: 9,
         },
         limits: NetworkLimits {
+            program_bytes: 10_000,
             task: Limits { run_ms: 60_000, memory_bytes: 1 << 30, output_bytes: 1 << 20 },
             slots_per_node: 1,
             copies: 2,
@@ -138,6 +141,10 @@ impl Story {
         let network = genesis.network_id();
         let mut story = Self {
             chain: committee.chain(network),
+            rules: Genesis {
+                limits: NetworkLimits { program_bytes: u64::MAX, ..genesis.limits.clone() },
+                ..genesis.clone()
+            },
             genesis,
             network,
             committee,
@@ -156,11 +163,16 @@ impl Story {
 
     /// The whole story: a task on one dataset that ends with `outcome`.
     pub(crate) fn ending(outcome: Outcome) -> Self {
+        Self::of_program(5_000, outcome)
+    }
+
+    /// The same with a program of `bytes` bytes of ciphertext.
+    pub(crate) fn of_program(bytes: u64, outcome: Outcome) -> Self {
         let fixture = Fixture::load();
         let mut story = Self::begin(fixture);
         story.attest(fixture);
-        let program = story.publish(&program_owner(), ObjectKind::Program, "program");
-        let data = story.publish(&data_owner(), ObjectKind::Data, "data");
+        let program = story.publish(&program_owner(), ObjectKind::Program, "program", bytes);
+        let data = story.publish(&data_owner(), ObjectKind::Data, "data", 5_000);
         story.submit(program, data);
         story.block(vec![]);
         story.block(vec![]);
@@ -185,7 +197,7 @@ impl Story {
         self.time_ms += 1_000;
         let seed = (height > 1).then(|| self.chain.seed(height - 1));
         let input = BlockInput { height, time_ms: self.time_ms, seed, transactions: &transactions };
-        let executed = execute(&self.genesis, &self.network, &input, &self.state, Mode::Verify).unwrap();
+        let executed = execute(&self.rules, &self.network, &input, &self.state, Mode::Verify).unwrap();
         self.state.apply(&executed);
         let facts = executed.records.iter().map(|bytes| Record::from_bytes(bytes, Record::BYTES_MAX).unwrap().fact);
         let facts: Vec<_> = facts.collect();
@@ -261,12 +273,12 @@ impl Story {
         nodes.map(|node| node.sign(&self.network, StorageAck { content, bytes, until_ms, node: node.id() })).collect()
     }
 
-    fn publish(&mut self, owner: &Key, kind: ObjectKind, name: &str) -> ObjectId {
+    fn publish(&mut self, owner: &Key, kind: ObjectKind, name: &str, bytes: u64) -> ObjectId {
         let manifest = Manifest {
             kind,
             owner: owner.id(),
             ciphertext: ContentId::of_raw(format!("{name} ciphertext").as_bytes()),
-            ciphertext_bytes: 5_000,
+            ciphertext_bytes: bytes,
             leaves: ContentId::of_raw(format!("{name} leaves").as_bytes()),
             seal: seal(Digest::of(name.as_bytes()), 1),
             description: None,
@@ -285,6 +297,7 @@ impl Story {
         let custodians = custodians.collect();
         let deposit = Deposit { object, owner: owner.id(), epoch: 1, threshold: 2, custodians };
         let digest = deposit.digest();
+        let deposit = owner.sign(&self.network, deposit);
         let deposit_acks = (0..3u8).map(|at| {
             let ack = DepositAck { deposit: digest, index: at + 1, custodian: node_key(at).id() };
             node_key(at).sign(&self.network, ack)
@@ -463,6 +476,20 @@ impl Story {
             }
         });
         self.link();
+    }
+
+    /// Puts another signature under the data's deposit than its owner's.
+    pub(crate) fn forge_deposit(&mut self) {
+        let network = self.network;
+        self.change(|fact| {
+            if let Fact::Object(object) = fact
+                && object.manifest.unverified().kind == ObjectKind::Data
+            {
+                let deposit = object.deposit.unverified().clone();
+                let signature = *requester().sign(&network, deposit.clone()).signature();
+                object.deposit = Signed::assemble(deposit, signature);
+            }
+        });
     }
 
     /// Lets the executor be appraised by somebody whom the window's seed did not draw, and says that they were drawn.

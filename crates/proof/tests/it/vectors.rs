@@ -42,6 +42,9 @@ fn cases() -> Vec<(Case, Vec<u8>)> {
     let mut cases = vec![
         case("success.proof", None, "a task that succeeded", &Story::success()),
         case("failure.proof", None, "a task whose guest reached a limit, signed by its executor", &failure),
+        changed("deposit.proof", Link::Objects, "the data's deposit is not signed by its owner", &|story| {
+            story.forge_deposit();
+        }),
         changed("draw.proof", Link::Draw, "the index is not the one the seed gives", &|story| {
             story.change_assignment(|it| it.index = (it.index + 1) % it.eligible_size);
         }),
@@ -60,6 +63,8 @@ fn cases() -> Vec<(Case, Vec<u8>)> {
             story.change_settlement(|settlement| settlement.payments[0].amount += 1);
         }),
     ];
+    let large = Story::of_program(10_001, Outcome::Failed(FailureClass::Limit));
+    cases.push(case("program.proof", Some(Link::Objects), "the program is larger than the network runs", &large));
     let mut forged = Story::success().proof();
     forged.proven.head.certificate.0[60] ^= 1;
     let what = "one bit of the certificate's signature is flipped".into();

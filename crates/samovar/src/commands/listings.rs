@@ -72,8 +72,8 @@ fn object_json(object: &ObjectView, time_ms: u64) -> Value {
         "ciphertext_bytes": manifest.ciphertext_bytes,
         "published_ms": object.published_ms,
         "terms": object.terms.as_ref().map(|terms| terms.unverified()),
-        "threshold": object.object.deposit.threshold,
-        "custodians": object.object.deposit.custodians.iter().map(|holder| holder.node).collect::<Vec<_>>(),
+        "threshold": object.object.deposit.unverified().threshold,
+        "custodians": object.object.deposit.unverified().custodians.iter().map(|holder| holder.node).collect::<Vec<_>>(),
         "copies": object.copies(time_ms),
     })
 }
@@ -96,7 +96,7 @@ async fn show_object(client: &Client, id: &ObjectId) -> Result<Answer, Failure> 
         text.extend(describe_terms(terms, manifest.kind).iter().map(|line| format!("  {line}\n")));
         text.push_str(&format!("  used {} times\n", state.uses));
     }
-    let deposit = &object.object.deposit;
+    let deposit = object.object.deposit.unverified();
     text.push_str(&format!("\nkey: any {} of {} custodians together\n", deposit.threshold, deposit.custodians.len()));
     text.extend(deposit.custodians.iter().map(|holder| format!("  {}\n", holder.node)));
     text.push_str(&format!(

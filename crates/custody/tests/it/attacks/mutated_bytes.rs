@@ -1,12 +1,12 @@
 //! A peer sends anything at all. Decoders refuse it or read something else; they do not panic, hang or swallow memory.
 
 use custody::{
-    Action, ContentKey, Custodian, Message, Opener, ResultArchive, ResultFile, open_share, seal_bytes,
+    Action, ContentKey, Custodian, Opener, ResultArchive, ResultFile, open_share, seal_bytes,
     wire::{FromCustodian, ToCustodian},
 };
 use model::{Blob, Canonical as _, Seal, api::DepositRequest};
 
-use crate::world::{NETWORK, START_MS, World, released};
+use crate::world::{NETWORK, START_MS, World, deposit, released};
 
 /// Small and repeatable; quality does not matter here.
 struct Dice(u64);
@@ -118,7 +118,7 @@ fn stored_state() {
     let stage = world.stage();
     let mut stored = Vec::new();
     let mut custodian = world.empty_custodian(0);
-    let deposits = [&world.program, &world.data].map(|object| Message::Deposit(Box::new(object.requests[0].clone())));
+    let deposits = [&world.program, &world.data].map(|object| deposit(object.requests[0].clone()));
     let mut actions: Vec<Action> =
         deposits.into_iter().flat_map(|message| custodian.handle(START_MS, message).unwrap()).collect();
     actions.extend(stage.ask(&world, &mut custodian, 0, &world.collector(&stage)).unwrap());

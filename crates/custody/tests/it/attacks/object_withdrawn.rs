@@ -1,9 +1,9 @@
 //! R1. A requester wants an object that its owner has withdrawn, or whose published deposit is another than the one held.
 
-use custody::{Message, Refusal, split_deposit};
+use custody::{Message, Refusal};
 use model::Fact;
 
-use crate::world::{NETWORK, START_MS, World, finalized, holders_of};
+use crate::world::{START_MS, World, deposit, finalized, holders_of};
 
 #[test]
 fn a_revoked_object_gets_no_share() {
@@ -37,7 +37,7 @@ fn a_revocation_seen_before_counts_even_if_the_ledger_forgets_it() {
     let refusal = stage.ask(&world, &mut custodian, 0, &world.collector(&stage)).unwrap_err();
     assert!(matches!(refusal, Refusal::Revoked { object } if object == world.data.id()), "{refusal}");
 
-    let again = Message::Deposit(Box::new(world.data.requests[0].clone()));
+    let again = deposit(world.data.requests[0].clone());
     assert!(matches!(custodian.handle(START_MS, again), Err(Refusal::DepositRevoked { .. })));
 }
 
@@ -47,7 +47,7 @@ fn a_share_of_another_epoch_is_not_released() {
     let held = world.custodian(0);
     // The ledger knows the second epoch; this custodian slept through the resharing.
     let holders = holders_of(&world.nodes[..3]);
-    world.data.requests = split_deposit(&NETWORK, &world.data.manifest, &world.data.key, 2, 2, &holders).unwrap();
+    world.data.deal_again(&world.data_owner, 2, 2, &holders);
     let stage = world.stage();
     let mut custodian = held;
     let refusal = stage.ask(&world, &mut custodian, 0, &world.collector(&stage)).unwrap_err();
@@ -60,7 +60,7 @@ fn a_deposit_nobody_published_is_not_released() {
     let mut custodian = world.custodian(0);
     // Same epoch and holders, other shares.
     let holders = holders_of(&world.nodes[..3]);
-    world.data.requests = split_deposit(&NETWORK, &world.data.manifest, &world.data.key, 1, 2, &holders).unwrap();
+    world.data.deal_again(&world.data_owner, 1, 2, &holders);
     let stage = world.stage();
     let refusal = stage.ask(&world, &mut custodian, 0, &world.collector(&stage)).unwrap_err();
     assert!(matches!(refusal, Refusal::OtherDeposit { epoch: 1, .. }), "{refusal}");

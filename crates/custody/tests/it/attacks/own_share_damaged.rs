@@ -1,9 +1,9 @@
 //! R10. A custodian's disk, or somebody at it, has changed the share it holds.
 
-use custody::{Action, Custodian, Message, Refusal};
+use custody::{Action, Custodian, Refusal};
 use model::Canonical as _;
 
-use crate::world::{START_MS, World};
+use crate::world::{START_MS, World, deposit};
 
 #[test]
 fn a_damaged_share_is_not_released() {
@@ -12,7 +12,7 @@ fn a_damaged_share_is_not_released() {
     let mut source = world.empty_custodian(0);
     let mut stored = Vec::new();
     for object in [&world.program, &world.data] {
-        for action in source.handle(START_MS, Message::Deposit(Box::new(object.requests[0].clone()))).unwrap() {
+        for action in source.handle(START_MS, deposit(object.requests[0].clone())).unwrap() {
             if let Action::Persist { key, value: Some(value) } = action {
                 stored.push((key, value));
             }
@@ -20,8 +20,10 @@ fn a_damaged_share_is_not_released() {
     }
     // One bit inside the sealed share of the data.
     let sealed = &world.data.requests[0].sealed_share.0;
-    let (_, value) =
-        stored.iter_mut().find(|(key, _)| key.ends_with(&world.data.requests[0].deposit.digest().to_string())).unwrap();
+    let (_, value) = stored
+        .iter_mut()
+        .find(|(key, _)| key.ends_with(&world.data.requests[0].deposit.unverified().digest().to_string()))
+        .unwrap();
     let at = value.windows(sealed.len()).position(|window| window == sealed).unwrap();
     value[at + 1130] ^= 1;
 

@@ -1,9 +1,9 @@
 //! Something sealed or signed for one place is brought to another: network, task, object, owner, epoch, index, custodian.
 
-use custody::{DepositError, Fault, Message, Refusal, open_share, split_deposit};
-use model::NetworkId;
+use custody::{DepositError, Fault, Refusal, open_share, split_deposit};
+use model::{Deposit, NetworkId, api::DepositRequest};
 
-use crate::world::{NETWORK, START_MS, World, holders_of, released};
+use crate::world::{NETWORK, START_MS, World, altered, deposit, holders_of, released};
 
 #[test]
 fn a_share_released_for_one_task_does_not_open_for_another() {
@@ -33,13 +33,15 @@ fn a_share_released_to_one_key_does_not_open_with_another() {
 fn a_deposit_of_one_network_is_refused_on_another() {
     let world = World::new();
     let other = NetworkId([1; 32]);
-    assert!(matches!(open_share(&other, &world.nodes[0], &world.data.requests[0]), Err(DepositError::Manifest(_))));
+    assert!(matches!(open_share(&other, &world.nodes[0], &world.data.requests[0]), Err(DepositError::Signature(_))));
 
     // Even if the owner publishes the same file on both.
     let manifest = world.data_owner.sign(&other, world.data.manifest.unverified().clone());
     let mut request = world.data.requests[0].clone();
-    request.deposit.object = manifest.object_id();
-    request.manifest = manifest;
+    request.manifest = manifest.clone();
+    let signature = |request: &DepositRequest| open_share(&other, &world.nodes[0], request).unwrap_err();
+    assert!(matches!(signature(&request), DepositError::Signature(cause) if cause.purpose == "deposit"));
+    request = altered(&other, &world.data_owner, &request, |deposit| deposit.object = manifest.object_id());
     assert!(matches!(open_share(&other, &world.nodes[0], &request), Err(DepositError::DoesNotOpen { .. })));
 }
 
@@ -54,21 +56,20 @@ fn a_share_of_one_object_is_refused_for_another() {
 #[test]
 fn a_share_of_one_epoch_threshold_or_index_is_refused_for_another() {
     let world = World::new();
-    let opens = |request: &model::api::DepositRequest| open_share(&NETWORK, &world.nodes[0], request).map(|_| ());
+    let opens = |request: &DepositRequest| open_share(&NETWORK, &world.nodes[0], request).map(|_| ());
     let original = &world.data.requests[0];
     assert!(opens(original).is_ok());
 
-    let mut request = original.clone();
-    request.deposit.epoch = 2;
+    let altered = |change: &dyn Fn(&mut Deposit)| altered(&NETWORK, &world.data_owner, original, change);
+    let request = altered(&|deposit| deposit.epoch = 2);
     assert!(matches!(opens(&request), Err(DepositError::DoesNotOpen { .. })));
-    request = original.clone();
-    request.deposit.threshold = 1;
+    let request = altered(&|deposit| deposit.threshold = 1);
     assert!(matches!(opens(&request), Err(DepositError::DoesNotOpen { .. })));
-    request = original.clone();
-    request.deposit.custodians.pop();
+    let request = altered(&|deposit| {
+        deposit.custodians.pop();
+    });
     assert!(matches!(opens(&request), Err(DepositError::DoesNotOpen { .. })));
-    request = original.clone();
-    request.deposit.custodians.swap(0, 1);
+    let mut request = altered(&|deposit| deposit.custodians.swap(0, 1));
     request.index = 2;
     assert!(matches!(opens(&request), Err(DepositError::DoesNotOpen { .. })));
 }
@@ -78,7 +79,7 @@ fn a_share_for_one_custodian_is_refused_by_another() {
     let world = World::new();
     let error = open_share(&NETWORK, &world.nodes[1], &world.data.requests[0]).unwrap_err();
     assert!(matches!(error, DepositError::NotForThisNode { index: 1 }));
-    let message = Message::Deposit(Box::new(world.data.requests[0].clone()));
+    let message = deposit(world.data.requests[0].clone());
     let refusal = world.empty_custodian(1).handle(START_MS, message).unwrap_err();
     assert!(matches!(refusal, Refusal::Deposit(_)) && refusal.rule() == "deposit");
 }
@@ -90,7 +91,8 @@ fn shares_of_two_epochs_do_not_combine() {
     let mut renewed = World { data_owner: copy(&world), ..World::new() };
     let holders = holders_of(&world.nodes[..3]);
     renewed.data = world_data(&world);
-    renewed.data.requests = split_deposit(&NETWORK, &world.data.manifest, &world.data.key, 2, 2, &holders).unwrap();
+    let (owner, manifest, key) = (&world.data_owner, &world.data.manifest, &world.data.key);
+    renewed.data.requests = split_deposit(&NETWORK, owner, manifest, key, 2, 2, &holders).unwrap();
     renewed.data_terms.object = renewed.data.id();
     renewed.data_terms.owner = world.data.manifest.unverified().owner;
     renewed.task.inputs[0].object = renewed.data.id();
