@@ -356,12 +356,6 @@ pub enum Refusal {
         /// How many are needed.
         needed: usize,
     },
-    /// Once per custodian and attempt.
-    #[error("{custodian} has posted its releases for this attempt already")]
-    AlreadyReleased {
-        /// Who.
-        custodian: NodeId,
-    },
     /// Only the ledger says that a task lapsed.
     #[error("'lapsed' is what the ledger says when nobody answers; an executor cannot claim it")]
     LapsedClaimed,
@@ -430,7 +424,6 @@ impl Refusal {
                 "collect releases for the present assignment"
             }
             Self::ReleasesNeeded { .. } => "ask further custodians, or end the task as failed for lack of keys",
-            Self::AlreadyReleased { .. } => "nothing to do",
             Self::LapsedClaimed => "name another failure class, or do nothing",
             Self::Output { .. } => "end the task as failed at its limit",
         }

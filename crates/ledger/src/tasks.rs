@@ -354,6 +354,9 @@ pub(crate) fn assigned(view: &mut View, id: &TaskId, attempt: u8) -> Result<(Ope
 }
 
 /// A custodian posts what it has released for the attempt under way, once.
+///
+/// What comes too late is accepted, paid for, and changes nothing: its sender cannot see that the executor or a deadline was
+/// faster, and a refusal would hold up what the same node has sent behind it.
 pub(crate) fn post_releases(
     view: &mut View,
     custodian: &NodeId,
@@ -361,10 +364,13 @@ pub(crate) fn post_releases(
     releases: &[Signed<Release>],
 ) -> Result<(), Halt> {
     let attempt = releases.first().map_or(1, |release| release.unverified().attempt);
+    match view.get(&key::task(id))?.ok_or(Refusal::TaskUnknown { task: *id })? {
+        TaskState::Settled(_) => return Ok(()),
+        TaskState::Open(open) if attempt < open.attempt => return Ok(()),
+        TaskState::Open(_) => {}
+    }
     let (mut open, assigned) = self::assigned(view, id, attempt)?;
-    let Err(at) = open.released.binary_search(custodian) else {
-        return Err(Refusal::AlreadyReleased { custodian: *custodian }.into());
-    };
+    let Err(at) = open.released.binary_search(custodian) else { return Ok(()) };
     let objects = objects::states_of_task(view, &open.task)?;
     check_releases(&open, &assigned, &objects, releases)?;
     open.released.insert(at, *custodian);

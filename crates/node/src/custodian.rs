@@ -287,11 +287,15 @@ impl Custody {
 
     fn carry_out(&self, action: Action) {
         let Action::Post { task, releases } = action else { return };
+        if self.index.facts().task(&task).is_some_and(|entry| entry.settlement.is_some()) {
+            // The ledger would take the fee and note nothing.
+            return;
+        }
         let account = self.account.clone();
         tokio::spawn(async move {
             let action = model::Action::PostReleases { task, releases };
             if let Err(cause) = account.send(action).await {
-                // The task may be settled already; the receipt carries the releases as well.
+                // The settlement carries the releases that its executor used.
                 tracing::debug!(%task, error = %cause, "releases not posted");
             }
         });

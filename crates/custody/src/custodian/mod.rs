@@ -316,12 +316,13 @@ impl Custodian {
             actions.extend(self.state.raise_serial(object, seen));
         }
         let record = self.task_record(request, facts, releases);
-        let post = post(request.task, &record);
-        // An executor that asks again and again must not make this disk grow: it is all written down already.
+        // An executor that asks again and again makes neither this disk grow nor this node pay: it is all written down, and
+        // on its way to the ledger.
         if self.state.task(&request.task) != Some(&record) {
+            let post = post(request.task, &record);
             actions.push(self.state.put_task(request.task, record));
+            actions.push(post);
         }
-        actions.push(post);
         actions.push(Action::Release(released));
         actions
     }

@@ -212,11 +212,48 @@ fn releases_are_posted_by_their_custodian_once() {
     let post = world.transaction(&custodian, Action::PostReleases { task, releases: releases.clone() });
     world.block(vec![post]);
     let again = world.transaction(&custodian, Action::PostReleases { task, releases: releases.clone() });
-    assert_eq!(world.refused(again), Refusal::AlreadyReleased { custodian: custodian.id() });
+    changes_nothing(&mut world, &task, &custodian, again);
 
     let complete = world.complete(&world.done(&task));
     let late = of(&world, &nodes()[1]);
     world.block(vec![complete]);
     let late = world.transaction(&nodes()[1], Action::PostReleases { task, releases: late });
-    assert_eq!(world.refused(late), Refusal::TaskSettled { task });
+    changes_nothing(&mut world, &task, &nodes()[1], late);
+    // Nobody ever asked for this one.
+    let releases = releases.iter().map(|release| Release { task: other, ..release.unverified().clone() });
+    let releases = releases.map(|release| custodian.sign(&world.network, release)).collect();
+    let unknown = world.transaction(&custodian, Action::PostReleases { task: other, releases });
+    assert_eq!(world.refused(unknown), Refusal::TaskUnknown { task: other });
+}
+
+#[test]
+fn releases_for_an_attempt_that_is_over_come_too_late() {
+    let (mut world, task) = running();
+    let custodian = nodes()[0].clone();
+    let releases = world.releases(&task, 1);
+    let post = |world: &World| world.transaction(&custodian, Action::PostReleases { task, releases: releases.clone() });
+    world.pass(60_000);
+    assert_eq!((world.open(&task).attempt, &world.open(&task).assigned), (2, &None));
+    let waiting = post(&world);
+    changes_nothing(&mut world, &task, &custodian, waiting);
+    world.blocks(2);
+    let drawn_again = post(&world);
+    changes_nothing(&mut world, &task, &custodian, drawn_again);
+    // Of an attempt that there is not yet, nothing can have been released.
+    let early: Vec<_> = releases
+        .iter()
+        .map(|release| custodian.sign(&world.network, Release { attempt: 3, ..release.unverified().clone() }))
+        .collect();
+    let early = world.transaction(&custodian, Action::PostReleases { task, releases: early });
+    assert_eq!(world.refused(early), Refusal::Attempt { task, expected: 2, got: 3 });
+}
+
+/// The transaction takes its sender's turn and fee; no fact, no other credit and no task is touched.
+fn changes_nothing(world: &mut World, task: &TaskId, sender: &Key, transaction: Vec<u8>) {
+    let (fee, account, state) = (world.fee(&transaction), world.account(&sender.id()), world.task(task));
+    let treasury = world.balance(&AccountId::TREASURY);
+    assert_eq!(world.block(vec![transaction]), []);
+    let after = world.account(&sender.id());
+    assert_eq!((after.nonce, after.balance), (account.nonce + 1, account.balance - fee));
+    assert_eq!((world.balance(&AccountId::TREASURY), world.task(task)), (treasury + fee, state));
 }
