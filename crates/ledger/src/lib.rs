@@ -17,7 +17,8 @@
 //!
 //! * No credit is made or destroyed after block 1: the sum over all accounts, reserved ones included, never changes.
 //! * No fact is recorded twice ([`model::Fact::id`]).
-//! * No task stays unsettled: it is drawn, or refunded after a bounded wait; it is receipted, or lapses at its deadline.
+//! * No task stays unsettled: it is drawn, at most [`ATTEMPTS_MAX`] times, or refunded after a bounded wait; it is
+//!   receipted, or lapses at its deadline.
 //! * No arithmetic wraps: every sum is checked, and an overflow refuses the transaction.
 #![forbid(unsafe_code)]
 
@@ -50,6 +51,9 @@ pub type Key = [u8; 32];
 
 /// Most overdue tasks, and most draws, that one block deals with; the rest waits for the next.
 pub const DUE_MAX: usize = 256;
+
+/// How often a task is drawn at most.
+pub const ATTEMPTS_MAX: u8 = 2;
 
 /// Most tasks that may wait for an executor at a time; beyond it, submissions are refused.
 pub const WAITING_MAX: usize = 1024;

@@ -6,7 +6,7 @@ use model::{
 };
 
 use crate::{
-    Refusal, key, money, nodes,
+    ATTEMPTS_MAX, Refusal, key, money, nodes,
     objects::{self, Stored},
     state::{AssignedTask, Deadline, ObjectState, OpenTask, SettledTask, TaskState},
     tasks,
@@ -20,7 +20,7 @@ pub fn result_bytes_max(output_bytes_max: u64) -> u64 {
     output_bytes_max.saturating_add(output_bytes_max / 8).saturating_add(FRAME_BYTES)
 }
 
-/// An executor ends its task.
+/// An executor ends its task, or what it can do for it.
 pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completion) -> Result<(), Halt> {
     let receipt = completion.receipt.unverified();
     let id = receipt.task;
@@ -28,6 +28,10 @@ pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completi
     check_receipt(view, completion, &assigned)?;
     let objects = objects::states_of_task(view, &open.task)?;
     let positions = tasks::check_releases(&open, &assigned, &objects, &completion.releases)?;
+    free(view, id, &assigned)?;
+    if outlived_its_verdict(view, &open, &assigned, &receipt.outcome) {
+        return tasks::ask_another(view, id, open);
+    }
     let failure = match &receipt.outcome {
         Outcome::Done(result) => {
             check_enough(&open, &objects, &positions)?;
@@ -45,10 +49,6 @@ pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completi
     let owed = objects.iter().zip(&assigned.owner_prices);
     let owed = owed.map(|(object, price)| Owed { owner: object.owner, kind: object.kind, price: *price });
     let payments = payments(genesis, &open.task, open.locked, &owed.collect::<Vec<_>>(), completion);
-    nodes::change(view, &assigned.executor, |node| node.running = node.running.saturating_sub(1))?;
-    view.eligible_changed = true;
-    let deadline = Deadline { at_ms: assigned.deadline_ms, task: id };
-    view.schedule_mut()?.deadlines.retain(|other| *other != deadline);
     let settlement = Settlement {
         task: id,
         receipt: Some(completion.receipt.clone()),
@@ -57,6 +57,22 @@ pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completi
         payments,
     };
     settle(view, settlement, failure)
+}
+
+/// Gives back the executor's slot, and takes the deadline off the schedule.
+fn free(view: &mut View, id: TaskId, assigned: &AssignedTask) -> Result<(), Halt> {
+    nodes::change(view, &assigned.executor, |node| node.running = node.running.saturating_sub(1))?;
+    view.eligible_changed = true;
+    let deadline = Deadline { at_ms: assigned.deadline_ms, task: id };
+    view.schedule_mut()?.deadlines.retain(|other| *other != deadline);
+    Ok(())
+}
+
+/// Whether the executor got no keys and can get none any more, because the verdict it was drawn with has run out. That is
+/// no reason for another node to fail as well.
+fn outlived_its_verdict(view: &View, open: &OpenTask, assigned: &AssignedTask, outcome: &Outcome) -> bool {
+    let no_keys = *outcome == Outcome::Failed(FailureClass::Keys);
+    no_keys && open.attempt < ATTEMPTS_MAX && view.time_ms() >= assigned.verdict_expires_ms
 }
 
 /// Nobody answered, or nobody may: all of it goes back.

@@ -172,7 +172,7 @@ pub struct OpenTask {
     pub locked: u64,
     /// The attempt under way, or waited for: 1, or 2 after a re-draw.
     pub attempt: u8,
-    /// Who let attempt 1 lapse.
+    /// Who did not finish attempt 1.
     pub lapsed: Option<NodeId>,
     /// Where it runs; `None` while it waits.
     pub assigned: Option<AssignedTask>,
@@ -194,6 +194,8 @@ pub struct AssignedTask {
     pub owner_prices: Vec<u64>,
     /// Most bytes that may leave.
     pub output_bytes_max: u64,
+    /// From this ledger time on the verdict it was drawn with holds no more, and custodians release nothing to it.
+    pub verdict_expires_ms: u64,
     /// Ledger time by which a receipt must be final.
     pub deadline_ms: u64,
 }

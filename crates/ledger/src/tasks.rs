@@ -5,7 +5,7 @@ use model::{
 };
 
 use crate::{
-    DUE_MAX, GAP_MS_MAX, Refusal, WAIT_MS_MAX, WAITING_MAX, check,
+    ATTEMPTS_MAX, DUE_MAX, GAP_MS_MAX, Refusal, WAIT_MS_MAX, WAITING_MAX, check,
     draw::{self, Candidate},
     key, money, nodes, objects, settle,
     state::{AssignedTask, Deadline, NodeState, ObjectState, OpenTask, TaskState, Waiting},
@@ -121,19 +121,21 @@ pub(crate) fn lapse_overdue(view: &mut View) -> Result<(), Halt> {
 fn lapse(view: &mut View, deadline: Deadline) -> Result<(), Halt> {
     view.schedule_mut()?.deadlines.retain(|other| *other != deadline);
     let id = deadline.task;
-    let Some(TaskState::Open(mut open)) = view.get(&key::task(&id))? else { return Ok(()) };
-    let Some(assigned) = open.assigned.take() else { return Ok(()) };
+    let Some(TaskState::Open(open)) = view.get(&key::task(&id))? else { return Ok(()) };
+    let Some(assigned) = &open.assigned else { return Ok(()) };
     nodes::change(view, &assigned.executor, |node| {
         node.running = node.running.saturating_sub(1);
         node.lapsed = true;
     })?;
-    if open.attempt > 1 {
-        return settle::refund(view, id, &open);
-    }
-    open.attempt = 2;
-    open.lapsed = Some(assigned.executor);
+    if open.attempt == ATTEMPTS_MAX { settle::refund(view, id, &open) } else { ask_another(view, id, *open) }
+}
+
+/// Puts a task whose attempt has come to nothing at the end of the queue, for somebody else.
+pub(crate) fn ask_another(view: &mut View, id: TaskId, mut open: OpenTask) -> Result<(), Halt> {
+    open.lapsed = open.assigned.take().map(|assigned| assigned.executor);
+    open.attempt += 1;
     open.released = Vec::new();
-    view.put(key::task(&id), &TaskState::Open(open));
+    view.put(key::task(&id), &TaskState::Open(Box::new(open)));
     enqueue(view, id)
 }
 
@@ -305,6 +307,7 @@ fn assign(
         terms: assignment.terms.iter().map(|terms| terms.digest).collect(),
         owner_prices: objects.iter().map(|(_, terms)| terms.price).collect(),
         output_bytes_max: assignment.output_bytes_max,
+        verdict_expires_ms: node.expires_ms,
         deadline_ms,
         record: view.record(Fact::Assignment(Box::new(assignment))),
     });

@@ -163,6 +163,8 @@ pub(crate) struct VerdictPlace {
     pub verdict: u64,
     /// The record of the registration it vouches for.
     pub registration: u64,
+    /// From when on it no longer holds.
+    pub expires_ms: u64,
 }
 
 /// A task's places in the log.
@@ -254,7 +256,8 @@ impl Facts {
     fn add_verdict(&mut self, index: u64, digest: &Digest, from_ms: u64, verdict: &Verdict) {
         // The ledger records a registration before the first verdict about it.
         let Some(registration) = self.registrations.get(&verdict.registration).copied() else { return };
-        self.verdicts.insert(*digest, VerdictPlace { verdict: index, registration });
+        let place = VerdictPlace { verdict: index, registration, expires_ms: verdict.expires_ms };
+        self.verdicts.insert(*digest, place);
         if let Some(node) = self.nodes.get_mut(&verdict.node) {
             let entry = VerdictEntry { index, window: verdict.window, from_ms, expires_ms: verdict.expires_ms };
             *node = NodeEntry { registration, verdict: Some(entry) };

@@ -56,6 +56,104 @@ fn the_second_executor_is_paid_once() {
     assert_eq!(world.refused(late), ledger::Refusal::TaskSettled { task });
 }
 
+/// A task drawn to a node whose verdict runs out long before its deadline, and that executor.
+fn outliving() -> (World, TaskId, Key) {
+    // A task of an hour; verdicts must last for a quarter of their length only.
+    let mut world = World::with(|genesis| genesis.limits.task.run_ms = 3_600_000);
+    let (program, data) = world.publish_both();
+    let mut task = world.ask(program, data);
+    task.limits.run_ms = 3_600_000;
+    task.price_max = 10_000;
+    let top_up = world.transaction(&requester(), Action::TopUp { amount: 5_000 });
+    world.block(vec![top_up]);
+    task.nonce += 1;
+    let submit = world.submit_action(&task);
+    world.block(vec![submit]);
+    world.blocks(2);
+    let executor = world.executor(&task.id());
+    (world, task.id(), executor)
+}
+
+#[test]
+fn an_executor_that_outlives_its_verdict_makes_room_for_another() {
+    let (mut world, task, first) = outliving();
+    let expires_ms = world.open(&task).assigned.unwrap().verdict_expires_ms;
+    assert_eq!(expires_ms, world.node(&first.id()).expires_ms);
+    world.pass(expires_ms - VERDICT_MS / 4 - world.time_ms);
+    world.renew();
+    // The node has a new verdict; the task was drawn with the old one, and that is what custodians look at.
+    world.time_ms = expires_ms - 100;
+    let no_keys = world.completion(&task, Outcome::Failed(FailureClass::Keys));
+    let complete = world.complete(&no_keys);
+    assert_eq!(world.block(vec![complete]), [], "no settlement and no other fact");
+    let open = world.open(&task);
+    assert_eq!((open.attempt, open.lapsed, open.assigned), (2, Some(first.id()), None));
+    let state = world.node(&first.id());
+    assert_eq!((state.running, state.lapsed), (0, false), "the slot is free, and nobody is to blame");
+    assert!(world.last.due.next_block);
+
+    let again = world.complete(&no_keys);
+    assert!(matches!(world.refused(again), ledger::Refusal::Attempt { expected: 2, got: 1, .. }));
+    let second = assignment(&world.blocks(2));
+    assert_ne!(second.executor, first.id());
+    assert_eq!(second.attempt, 2);
+    let complete = world.complete(&world.done(&task));
+    assert_eq!(settlement(&world.block(vec![complete])).failure(), None);
+    assert_eq!(world.balance(&AccountId::ESCROW), 0);
+}
+
+#[test]
+fn keys_that_fail_for_any_other_reason_end_the_task_with_a_refund() {
+    // The verdict holds: too few custodians answer, and another executor would hear no more of them.
+    let (mut world, task, _) = outliving();
+    let locked = world.balance(&AccountId::ESCROW);
+    let requesters = world.balance(&requester().id());
+    let complete = world.complete(&world.completion(&task, Outcome::Failed(FailureClass::Keys)));
+    let settled = settlement(&world.block(vec![complete]));
+    assert_eq!(settled.failure(), Some(FailureClass::Keys));
+    assert_eq!(world.balance(&requester().id()), requesters + locked);
+
+    // The verdict has run out, and the second executor's as well: two attempts are enough.
+    let (mut world, task, _) = outliving();
+    let fail_after_the_verdict = |world: &mut World| {
+        let expires_ms = world.open(&task).assigned.unwrap().verdict_expires_ms;
+        world.pass(expires_ms - VERDICT_MS / 4 - world.time_ms);
+        world.renew();
+        world.time_ms = expires_ms;
+        let complete = world.complete(&world.completion(&task, Outcome::Failed(FailureClass::Keys)));
+        world.block(vec![complete])
+    };
+    assert_eq!(fail_after_the_verdict(&mut world), []);
+    world.blocks(2);
+    let settled = settlement(&fail_after_the_verdict(&mut world));
+    assert_eq!(settled.failure(), Some(FailureClass::Keys));
+    assert_eq!(world.balance(&AccountId::ESCROW), 0);
+
+    // Any other failure is the end, whatever became of the verdict.
+    let (mut world, task, _) = outliving();
+    world.time_ms = world.open(&task).assigned.unwrap().verdict_expires_ms;
+    let complete = world.complete(&world.completion(&task, Outcome::Failed(FailureClass::Node)));
+    assert_eq!(settlement(&world.block(vec![complete])).failure(), Some(FailureClass::Node));
+}
+
+#[test]
+fn custodians_without_a_verdict_may_still_release() {
+    let (mut world, task, executor) = outliving();
+    let expires_ms = world.open(&task).assigned.unwrap().verdict_expires_ms;
+    world.pass(expires_ms - VERDICT_MS / 4 - world.time_ms);
+    // Everybody but one custodian is appraised again: the store acknowledges, the executor is what it was.
+    let gone = nodes().into_iter().take(2).find(|node| node.id() != executor.id()).unwrap();
+    let renewals: Vec<_> =
+        nodes().iter().filter(|node| node.id() != gone.id()).map(|node| world.attest(node)).collect();
+    world.block(renewals);
+    world.time_ms = expires_ms + 1;
+    assert!(!world.node(&gone.id()).is_fresh(world.time_ms));
+    let releases = world.releases(&task, 2);
+    let own = releases.into_iter().filter(|release| release.unverified().custodian == gone.id()).collect();
+    let post = world.transaction(&gone, Action::PostReleases { task, releases: own });
+    assert_eq!(world.block(vec![post]).len(), 1);
+}
+
 #[test]
 fn whoever_let_a_task_lapse_is_not_drawn_until_appraised_again() {
     let mut world = World::new();

@@ -43,7 +43,7 @@ impl Executor {
             if round > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
-            if self.ask_round(run, &collector).await {
+            if self.ask_round(run, &collector).await || self.verdict_ended(run) {
                 break;
             }
         }
@@ -54,6 +54,13 @@ impl Executor {
         let keys = collector.finish().map_err(|cause| failed(Box::new(cause)))?;
         self.progress.note(run.id(), Phase::Released, &format!("{} shares", keys.releases.len()));
         Ok(keys)
+    }
+
+    /// Whether the verdict that this node was drawn with holds no more: custodians release nothing then (R7), and the sooner
+    /// the ledger is told, the sooner it draws somebody else.
+    fn verdict_ended(&self, run: &Run) -> bool {
+        let verdict = self.index.facts().verdict(&run.assignment.get().verdict);
+        verdict.is_some_and(|verdict| verdict.expires_ms <= self.index.tip().time_ms)
     }
 
     /// Asks everybody who holds a missing share. Returns whether there are enough now.
