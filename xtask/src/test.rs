@@ -16,7 +16,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     setup::run()?;
     if !setup::installed("go") {
         eprintln!(
-            "note: Go is not installed, so the tests against a peer that nobody here wrote (interop/boxo-peer) are skipped"
+            "note: Go is not installed, so the tests against a peer that nobody here wrote (interop/boxo-peer) and against \
+             the verifier written from docs/spec alone (interop/verifier-go) are skipped"
         );
     }
     let mut child = cargo()

@@ -1,9 +1,9 @@
 //! A committee that certifies what an honest ledger would have refused: each link is checked again all the same.
 
 use model::*;
-use proof::{Link, Proof, ProofError, verify, verify_with};
+use proof::{Link, Proof, ProofError, verify_with};
 
-use crate::{fixture::Fixture, story::*};
+use crate::{fixture::Fixture, interop::verify, story::*};
 
 fn broken(story: &Story) -> ProofError {
     verify(&story.bytes(), &story.file()).unwrap_err()
@@ -102,7 +102,7 @@ fn a_program_larger_than_the_network_runs_does_not_pass() {
     assert_eq!(broken(&Story::of_program(10_001, outcome())).link(), Link::Objects);
 }
 
-fn terms(story: &mut Story, change: impl Fn(&mut Terms)) {
+pub(crate) fn terms(story: &mut Story, change: impl Fn(&mut Terms)) {
     let network = story.network;
     let mut digest = None;
     story.change(|fact| {
@@ -255,7 +255,7 @@ fn the_evidence_is_judged_again() {
 }
 
 /// Lets verdict and votes name other evidence.
-fn with_evidence(story: &mut Story, change: impl FnOnce(&mut Evidence)) {
+pub(crate) fn with_evidence(story: &mut Story, change: impl FnOnce(&mut Evidence)) {
     let network = story.network;
     let mut evidence = Evidence::from_bytes(&story.evidence, Evidence::BYTES_MAX).unwrap();
     change(&mut evidence);
@@ -281,7 +281,7 @@ fn appraisers_that_voted_for_bad_evidence_are_not_believed() {
     breaks(Link::Evidence, |story| with_evidence(story, |evidence| evidence.registration.region = "x".into()));
 }
 
-fn resign(story: &mut Story, change: impl FnOnce(&mut Receipt)) {
+pub(crate) fn resign(story: &mut Story, change: impl FnOnce(&mut Receipt)) {
     let network = story.network;
     story.change_settlement(|settlement| {
         let mut body = settlement.receipt.as_ref().unwrap().unverified().clone();

@@ -1,9 +1,9 @@
 //! Other networks, other keys, other histories.
 
 use model::*;
-use proof::{Checkpoint, Extras, Link, Network, Proof, ProofError, verify, verify_with};
+use proof::{Checkpoint, Extras, Link, Network, Proof, ProofError, verify_with};
 
-use crate::story::Story;
+use crate::{interop::verify, story::Story};
 
 fn link(bytes: &[u8], network: &Network) -> Link {
     let error = verify(bytes, network).unwrap_err();

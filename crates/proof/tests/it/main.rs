@@ -12,6 +12,7 @@ mod attack_bytes;
 mod attack_links;
 mod attack_network;
 mod fixture;
+mod interop;
 mod result;
 mod story;
 mod vectors;

@@ -2,10 +2,13 @@
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use model::{log::Tree, *};
-use proof::{Link, ResultOpening, check_result, verify};
+use proof::{Link, ResultOpening, check_result};
 use sha2::{Digest as _, Sha256};
 
-use crate::story::{Story, result};
+use crate::{
+    interop::verify,
+    story::{Story, result},
+};
 
 const CHUNK: usize = (1 << 20) - 16;
 

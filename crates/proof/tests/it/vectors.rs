@@ -3,11 +3,13 @@
 use std::fs;
 
 use model::*;
-use proof::{Link, Network, verify};
+use proof::{Link, Network, Proof};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attack_links::{resign, terms, with_evidence},
     fixture::{blessing, vectors_dir},
+    interop::verify,
     story::Story,
 };
 
@@ -70,7 +72,46 @@ fn cases() -> Vec<(Case, Vec<u8>)> {
     let what = "one bit of the certificate's signature is flipped".into();
     let forged_case = Case { file: "certificate.proof".into(), broken_link: Link::Finality.to_string(), what };
     cases.push((forged_case, forged.to_bytes()));
+    cases.extend(cases_of_other_links());
     cases
+}
+
+/// One for each link that has none above.
+fn cases_of_other_links() -> Vec<(Case, Vec<u8>)> {
+    let case = |file: &str, link: Link, what: &str, bytes: Vec<u8>| {
+        (Case { file: file.into(), broken_link: link.to_string(), what: what.into() }, bytes)
+    };
+    let changed = |file: &str, link: Link, what: &str, change: &dyn Fn(&mut Story)| {
+        let mut story = Story::success();
+        change(&mut story);
+        case(file, link, what, story.bytes())
+    };
+    let story = Story::success();
+    let newer = Proof { version: 2, ..story.proof() };
+    let mut genesis = story.genesis.clone();
+    genesis.fees.executor += 1;
+    let other_rules = Proof { genesis: Blob(genesis.to_bytes()), ..story.proof() };
+    let all: Vec<u64> = (0..story.facts().count() as u64).collect();
+    let too_many = Proof { proven: story.certified().prove(&all), ..story.proof() };
+    vec![
+        case("bundle.proof", Link::Bundle, "the bundle is of version 2", newer.to_bytes()),
+        case("genesis.proof", Link::Genesis, "the fees of the genesis were changed", other_rules.to_bytes()),
+        case("records.proof", Link::Records, "there are records of other nodes", too_many.to_bytes()),
+        changed("terms.proof", Link::Terms, "the data's owner had withdrawn it", &|story| {
+            terms(story, |terms| terms.revoked = true);
+        }),
+        changed("evidence.proof", Link::Evidence, "one bit of the quote's signature is flipped", &|story| {
+            with_evidence(story, |evidence| evidence.tpm.signature.0[20] ^= 1);
+        }),
+        changed("receipt.proof", Link::Receipt, "the receipt is for another assignment", &|story| {
+            resign(story, |receipt| receipt.assignment = Digest::of(b"other"));
+        }),
+        changed("storage.proof", Link::Storage, "one copy of the result where two are needed", &|story| {
+            story.change_settlement(|settlement| {
+                settlement.storage.pop();
+            });
+        }),
+    ]
 }
 
 #[test]

@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod interop;
 
 mod attack_node;
 mod guests;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     guests,
     harness::{Network, Options, SAMOVAR, poll},
+    interop::{others_agree, others_refuse},
 };
 
 /// A network with three funded accounts.
@@ -170,16 +171,20 @@ fn a_task_from_door_to_door(world: &World) {
     assert_eq!((&verified["verified"], &verified["simulated"]), (&true.into(), &true.into()));
     let text = world.network.samovar(&world.author, &["verify", &proof]);
     assert!(String::from_utf8_lossy(&text.stdout).trim_end().ends_with("verified"));
+    let (others_proof, others_result) = (Path::new(&proof), Path::new(&result));
+    others_agree(others_proof, &world.network.file(), others_result, &verified);
 
     // One changed byte of the result, of the proof.
     std::fs::write(world.network.path("run/result/stdout"), &secret[1..]).unwrap();
     let (error, _) = refused(&world.network.samovar(&world.author, &["verify", &proof, "--result", &result]));
     assert!(error.contains("not the proven result"), "{error}");
+    others_refuse(others_proof, &world.network.file(), Some(others_result), "result");
     let mut bytes = world.read("run/proof");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(world.network.path("changed"), &bytes).unwrap();
     refused(&world.network.samovar(&world.author, &["verify", &world.network.path("changed").display().to_string()]));
+    others_refuse(&world.network.path("changed"), &world.network.file(), None, "");
 
     // The same result again, by the requester alone.
     let task = answer["task"].as_str().unwrap();
@@ -376,6 +381,9 @@ fn components_binary_files_and_several_inputs(world: &World) {
     succeeded(&world.run(&program, &data, "component", &["--metering", "fuel-nan"]));
     assert!(!world.read("component/result/stdout").is_empty());
     assert!(world.network.path("component/result/out/model.json").exists());
+    let (proof, result) = (world.network.path("component/proof"), world.network.path("component/result"));
+    let verified = world.network.json(&world.owner, &["verify", proof.to_str().unwrap()]);
+    others_agree(&proof, &world.network.file(), &result, &verified);
 
     // More than two leaves of bytes that are no text, beside a second input.
     let large: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
@@ -423,6 +431,7 @@ fn nothing_of_one_network_holds_on_another(world: &World) {
     let proof = world.network.path("here/proof").display().to_string();
     let (error, _) = refused(&on_other(&["verify", &proof]));
     assert!(error.contains("network"), "{error}");
+    others_refuse(Path::new(&proof), &other.file(), None, "genesis");
     refused(&on_other(&["objects", "show", &data]));
 }
 
