@@ -54,6 +54,13 @@ func (p *Proof) checkEvidence() error {
 	if p.evidence.Registration.Digest() != p.registration.Digest() || p.evidence.Window != p.verdict.Window {
 		return errors.New("it is of another registration or window than the verdict")
 	}
+	block, policy, at := p.evidence.Block, p.genesis.Appraisal, p.places.verdict
+	switch {
+	case block.Height > at.Height || block.TimeMs > at.TimeMs:
+		return errors.New("it names a block after the verdict")
+	case saturatingAdd(block.TimeMs, policy.EvidenceAgeMsMax) < saturatingMul(p.evidence.Window, policy.WindowMs):
+		return errors.New("it was too old when its window began")
+	}
 	if p.eventLog == nil {
 		p.note("the evidence was not appraised again: it rests on the votes")
 		return nil

@@ -12,7 +12,6 @@
 // The code follows docs/spec/proof.md link by link: verify.go has their order.
 package main
 
-
 import (
 	"fmt"
 	"io"

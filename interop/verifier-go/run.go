@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 )
 
 // The run: the receipt, the releases it rests on, the copies of the result.
@@ -96,6 +97,14 @@ func (p *Proof) checkStorage() error {
 		return errors.New("the result is larger than its limit allows")
 	}
 	return p.checkCopies(p.settlement.Storage, p.receipt.Executor, done.Ciphertext, done.CiphertextBytes, done.Leaves)
+}
+
+func saturatingMul(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	if high != 0 {
+		return math.MaxUint64
+	}
+	return low
 }
 
 func saturatingAdd(terms ...uint64) (sum uint64) {

@@ -37,6 +37,8 @@ pub struct Genesis {
 }
 
 impl Genesis {
+    /// The version this code knows.
+    pub const VERSION: u32 = 1;
     /// Most bytes a genesis may have.
     pub const BYTES_MAX: usize = 1 << 20;
 

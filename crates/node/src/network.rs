@@ -280,7 +280,7 @@ fn genesis(
         .collect();
     allocations.sort_by_key(|allocation| allocation.account);
     Genesis {
-        version: 1,
+        version: Genesis::VERSION,
         name: options.name.chars().take(64).collect(),
         created_ms: crate::progress::unix_ms(),
         network_key: dealing.network_key,

@@ -151,10 +151,23 @@ pub(crate) fn check_evidence(
     let (evidence, verdict) = (&named.evidence, facts.verdict.get());
     same(evidence.registration == *facts.registration.get(), LINK, "the evidence", "for the registered keys")?;
     same(evidence.window == verdict.window, LINK, "the evidence's window", "the verdict's")?;
+    check_age(genesis, evidence, facts)?;
     let Some(log) = &named.log else { return Ok(false) };
     let result = appraise_again(genesis, network, evidence, log)?;
     same(result == verdict.result, LINK, "what appraisal finds", "what the verdict says")?;
     Ok(true)
+}
+
+/// Evidence names a block that was there when the verdict was made, and was not too old for appraisers, who vote in the
+/// evidence's window or the next. Without this, evidence of any time in the past could be voted on again.
+fn check_age(genesis: &Genesis, evidence: &Evidence, facts: &Facts) -> Result<(), ProofError> {
+    const LINK: Link = Link::Evidence;
+    let (block, verdict, policy) = (&evidence.block, &facts.verdict, &genesis.appraisal);
+    let past = block.height <= verdict.height() && block.time_ms <= verdict.time_ms();
+    same(past, LINK, "the block that the evidence names", "one before the verdict")?;
+    let window_ms = evidence.window.saturating_mul(policy.window_ms);
+    let recent = block.time_ms.saturating_add(policy.evidence_age_ms_max) >= window_ms;
+    same(recent, LINK, "the evidence", "fresh in the window it was made for")
 }
 
 fn is_block(id: &model::ContentId, block: &[u8]) -> bool {

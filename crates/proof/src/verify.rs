@@ -6,7 +6,7 @@ use model::{
     api::ProvenRecords,
 };
 
-use crate::{Checklist, Link, Proof, ProofError, checklist, facts::Facts, node, objects, run};
+use crate::{Checklist, Link, Proof, ProofError, checklist, error::same, facts::Facts, node, objects, run};
 
 /// What a verifier knows beforehand: the network file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,7 @@ fn check_genesis(proof: &Proof, network: &Network) -> Result<Genesis, ProofError
     }
     let genesis = Genesis::from_bytes(&proof.genesis.0, Genesis::BYTES_MAX)
         .map_err(|cause| ProofError::Encoding { link: Link::Genesis, cause })?;
+    same(genesis.version == Genesis::VERSION, Link::Genesis, "the version of the genesis", "one that is known")?;
     if genesis.network_key != network.key {
         return Err(ProofError::OtherNetwork);
     }

@@ -281,6 +281,31 @@ fn appraisers_that_voted_for_bad_evidence_are_not_believed() {
     breaks(Link::Evidence, |story| with_evidence(story, |evidence| evidence.registration.region = "x".into()));
 }
 
+#[test]
+fn evidence_must_be_older_than_its_verdict_and_fresh_in_its_window() {
+    // Without the event log, so that nothing but its block speaks against it.
+    let judged = |change: &dyn Fn(&mut BlockRef)| {
+        let mut story = Story::success();
+        with_evidence(&mut story, |evidence| change(&mut evidence.block));
+        let proof = Proof { event_log: None, ..story.proof() };
+        verify(&proof.to_bytes(), &story.file()).map(drop).map_err(|error| error.link())
+    };
+    let story = Story::success();
+    let window = Evidence::from_bytes(&story.evidence, Evidence::BYTES_MAX).unwrap().window;
+    let policy = &story.genesis.appraisal;
+    let oldest_ms = window * policy.window_ms - policy.evidence_age_ms_max;
+    assert_eq!(judged(&|block| block.time_ms = oldest_ms), Ok(()));
+    assert_eq!(judged(&|block| block.time_ms = oldest_ms - 1), Err(Link::Evidence));
+
+    let (executor, records) = (story.executor(), story.records());
+    let of_executor = |fact: &Fact| matches!(fact, Fact::Verdict(verdict) if verdict.node == executor);
+    let (_, verdict) = records.iter().find(|(_, record)| of_executor(&record.fact)).unwrap();
+    let newest = |block: &mut BlockRef| (block.height, block.time_ms) = (verdict.height, verdict.time_ms);
+    assert_eq!(judged(&newest), Ok(()));
+    assert_eq!(judged(&|block| block.height = verdict.height + 1), Err(Link::Evidence));
+    assert_eq!(judged(&|block| block.time_ms = verdict.time_ms + 1), Err(Link::Evidence));
+}
+
 pub(crate) fn resign(story: &mut Story, change: impl FnOnce(&mut Receipt)) {
     let network = story.network;
     story.change_settlement(|settlement| {

@@ -108,4 +108,8 @@ fn the_version_is_checked() {
     let story = Story::success();
     let next = Proof { version: 2, ..story.proof() };
     assert!(matches!(verify(&next.to_bytes(), &story.file()), Err(ProofError::Version(2))));
+    // Rules that only look like those of this version.
+    let genesis = Genesis { version: 2, ..story.genesis.clone() };
+    let next = Proof { genesis: Blob(genesis.to_bytes()), ..story.proof() };
+    assert_eq!(link(&next.to_bytes(), &Network { id: genesis.network_id(), ..story.file() }), Link::Genesis);
 }
