@@ -152,7 +152,7 @@ func (p *Proof) checkEndorsement() (simulated bool, err error) {
 	}
 	options := x509.VerifyOptions{
 		Intermediates: intermediates,
-		CurrentTime:   time.UnixMilli(int64(p.evidence.Block.TimeMs)),
+		CurrentTime:   time.Unix(int64(p.evidence.Block.TimeMs/1000), 0), // certificates know whole seconds
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	}
 	for _, anchors := range [][][]byte{p.genesis.TrustAnchors.Hardware, p.genesis.TrustAnchors.Simulated} {

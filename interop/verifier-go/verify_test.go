@@ -60,7 +60,7 @@ func TestVectors(t *testing.T) {
 			t.Log(err)
 		})
 	}
-	if len(cases) < 7 {
+	if len(cases) < 10 {
 		t.Fatalf("only %d vectors", len(cases))
 	}
 }

@@ -285,7 +285,7 @@ pub fn appraise(
 ) -> Result<Appraised, AppraiseError> {
     check_request(evidence, expectation)?;
     let endorsement = Endorsement::check(&evidence.tpm.endorsement_chain, expectation.anchors, expectation.now_ms)?;
-    appraise_endorsed(evidence, log, expectation, &endorsement)
+    appraise_vouched(evidence, log, expectation, &endorsement)
 }
 
 /// Like [`appraise`], for a TPM whose endorsement was checked before. One that is for another chain, or has ended, is
@@ -303,6 +303,16 @@ pub fn appraise_endorsed(
         return appraise(evidence, log, expectation);
     }
     check_request(evidence, expectation)?;
+    appraise_vouched(evidence, log, expectation, endorsement)
+}
+
+/// What is left to judge once the request fits and `endorsement` is that of the evidence's chain.
+fn appraise_vouched(
+    evidence: &Evidence,
+    log: &EventLog,
+    expectation: &Expectation<'_>,
+    endorsement: &Endorsement,
+) -> Result<Appraised, AppraiseError> {
     if endorsement.fingerprint() != evidence.registration.endorsement {
         return Err(AppraiseError::NotApproved { what: "endorsement certificate" });
     }
