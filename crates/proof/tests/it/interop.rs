@@ -12,7 +12,7 @@ use std::{
     sync::OnceLock,
 };
 
-use model::{FailureClass, Outcome};
+use model::{Canonical as _, Digest, FailureClass, NetworkId, Outcome};
 use proof::{Network, ProofError, Verified};
 use tempfile::TempDir;
 
@@ -127,6 +127,21 @@ fn both_refuse_what_is_damaged() {
         assert!(verify(&bytes[..length], &network).is_err(), "cut to {length}");
     }
     assert!(verify(&[&bytes[..], &[0]].concat(), &network).is_err());
+}
+
+/// A network may be made of any bytes: whoever knows its id has to read them in the one way that is allowed.
+#[test]
+fn both_read_the_same_genesis() {
+    let story = Story::success();
+    let (mut proof, network) = (story.proof(), story.file());
+    for position in (0..proof.genesis.0.len()).step_by(proof.genesis.0.len() / 100) {
+        for flipped in [1 << (position % 8), 0x80] {
+            proof.genesis.0[position] ^= flipped;
+            let id = NetworkId(Digest::of(&proof.genesis.0).0);
+            assert!(verify(&proof.to_bytes(), &Network { id, ..network }).is_err(), "byte {position}");
+            proof.genesis.0[position] ^= flipped;
+        }
+    }
 }
 
 /// Its own tests: the vectors of `docs/spec`, those that must be refused among them.
