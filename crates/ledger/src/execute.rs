@@ -155,15 +155,15 @@ fn transfer(view: &mut View, from: &AccountId, to: &AccountId, amount: u64) -> R
 
 /// When the next block is wanted.
 fn due(view: &mut View) -> Result<Due, Halt> {
-    let (height, time_ms, changed) = (view.height(), view.time_ms(), view.eligible_changed);
+    let time_ms = view.time_ms();
     let schedule = view.schedule()?;
-    let unripe = schedule.waiting.iter().any(|waiting| waiting.height.saturating_add(2) > height);
-    let drawable = changed && !schedule.waiting.is_empty();
+    let waits = schedule.waiting.first();
+    let drawable = waits.is_some_and(|first| schedule.looked < schedule.ticket || tasks::is_tired(schedule, &first));
     let first = schedule.deadlines.first().map(|deadline| deadline.at_ms);
     let overdue = first.is_some_and(|at_ms| at_ms < time_ms);
     // Waiting is counted in steps of at most this.
-    let tick = (!schedule.waiting.is_empty()).then(|| time_ms.saturating_add(GAP_MS_MAX));
-    Ok(Due { next_block: unripe || drawable || overdue, at_ms: [first, tick].into_iter().flatten().min() })
+    let tick = waits.map(|_| time_ms.saturating_add(GAP_MS_MAX));
+    Ok(Due { next_block: drawable || overdue, at_ms: [first, tick].into_iter().flatten().min() })
 }
 
 /// Keys that every block reads.
@@ -191,7 +191,7 @@ pub fn reads(transaction: &Transaction) -> Vec<Key> {
             keys.extend(attestation.votes.iter().map(|vote| key::account(&vote.unverified().appraiser)));
         }
         Action::Submit { task } => {
-            keys.extend([key::account(&AccountId::ESCROW), key::task(&task.id())]);
+            keys.extend([key::account(&AccountId::ESCROW), key::task(&task.id()), key::waiting(&task.requester)]);
             keys.extend(task.objects().flat_map(|object| [key::object(&object), key::terms(&object)]));
         }
         Action::PostReleases { task, releases } => {

@@ -52,3 +52,13 @@ pub fn windows() -> Key {
 pub fn schedule() -> Key {
     key("schedule", &[])
 }
+
+/// One page of a list of the schedule, `waiting` or `deadlines`: its entries, ascending.
+pub fn page(list: &str, number: u64) -> Key {
+    Digest::of_parts(&[b"page", list.as_bytes(), &number.to_be_bytes()]).0
+}
+
+/// How many tasks of a requester wait for an executor; absent for none.
+pub fn waiting(requester: &AccountId) -> Key {
+    key("waiting", &requester.0)
+}

@@ -10,7 +10,8 @@
 //! 2. The first block of an appraisal window that carries a seed keeps it: it draws that window's appraisers.
 //! 3. Deadlines that have passed, oldest first, at most [`DUE_MAX`]: one re-draw, then refund. This comes before the
 //!    draws, so that a node that has just let a task lapse is not drawn again.
-//! 4. Draws asked for at least two blocks ago, in the order they were asked for, at most [`DUE_MAX`].
+//! 4. Draws asked for at least two blocks ago, in the order they were asked for, at most [`DUE_MAX`]; of those that found
+//!    nobody before, only if something has changed since.
 //! 5. The transactions, in their order. A refused one changes nothing.
 //!
 //! # Invariants, as absences
@@ -30,6 +31,7 @@ mod memory;
 mod money;
 mod nodes;
 mod objects;
+mod pages;
 mod refusal;
 mod settle;
 pub mod state;
@@ -57,6 +59,9 @@ pub const ATTEMPTS_MAX: u8 = 2;
 
 /// Most tasks that may wait for an executor at a time; beyond it, submissions are refused.
 pub const WAITING_MAX: usize = 1024;
+
+/// Most tasks of one requester that may wait for an executor at a time: one alone does not keep the others out.
+pub const WAITING_PER_REQUESTER_MAX: u32 = 128;
 
 /// How long a task waits for an eligible node before it is refunded, in milliseconds during which the ledger was alive:
 /// a gap between two blocks counts as at most [`GAP_MS_MAX`], so that a network that was dark comes back and finishes.

@@ -6,6 +6,7 @@ use crate::{
     Refusal, draw, key,
     money::move_credits,
     state::{NodeState, Roster, Window, Windows},
+    tasks,
     view::{Halt, View},
 };
 
@@ -84,8 +85,7 @@ pub(crate) fn attest(view: &mut View, genesis: &Genesis, attestation: &Attestati
         running: known.map_or(0, |known| known.running),
     };
     view.put(key::node(&node), &state);
-    view.eligible_changed = true;
-    Ok(())
+    tasks::look_again(view)
 }
 
 /// The operator, region and endorsement must be those that the committee has approved for this node.

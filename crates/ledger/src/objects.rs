@@ -10,6 +10,7 @@ use model::{
 use crate::{
     ACK_AGE_MS_MAX, Refusal, key, nodes,
     state::{NodeState, ObjectState},
+    tasks,
     view::{Halt, View},
 };
 
@@ -78,7 +79,7 @@ pub(crate) fn set_terms(view: &mut View, terms: &Signed<Terms>) -> Result<(), Ha
     let expected = state.terms_serial.checked_add(1).ok_or(Refusal::Overflow { what: "the serial of the terms" })?;
     check_next_terms(next, object, expected)?;
     put_terms(view, state, terms);
-    Ok(())
+    tasks::look_again(view)
 }
 
 fn check_next_terms(terms: &Terms, object: ObjectId, expected: u64) -> Result<(), Refusal> {

@@ -273,6 +273,15 @@ pub enum Refusal {
         waiting: usize,
     },
 
+    /// Too many tasks of one requester wait.
+    #[error("{waiting} tasks of {requester} wait for an executor already")]
+    RequesterBusy {
+        /// Whose.
+        requester: AccountId,
+        /// How many.
+        waiting: u32,
+    },
+
     // --- ending tasks: executors and custodians ---
     /// Never submitted.
     #[error("there is no task {task}")]
@@ -416,6 +425,7 @@ impl Refusal {
             Self::NotAdmitted(_) | Self::UsesSpent { .. } => "ask the owner to change the terms",
             Self::Price { .. } => "offer more with `--max-price`",
             Self::Busy { .. } => "try again in a moment",
+            Self::RequesterBusy { .. } => "wait until some of your tasks have begun, then ask for more",
             Self::TaskUnknown { .. } => "check the task's id and the network",
             Self::TaskSettled { .. } | Self::Attempt { .. } | Self::Late { .. } => "it is over; nothing can be added",
             Self::NotAssigned { .. } => "wait for the draw",

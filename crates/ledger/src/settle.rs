@@ -8,6 +8,7 @@ use model::{
 use crate::{
     ATTEMPTS_MAX, Refusal, key, money, nodes,
     objects::{self, Stored},
+    pages,
     state::{AssignedTask, Deadline, ObjectState, OpenTask, SettledTask, TaskState},
     tasks,
     view::{Halt, View},
@@ -62,10 +63,8 @@ pub(crate) fn complete(view: &mut View, genesis: &Genesis, completion: &Completi
 /// Gives back the executor's slot, and takes the deadline off the schedule.
 fn free(view: &mut View, id: TaskId, assigned: &AssignedTask) -> Result<(), Halt> {
     nodes::change(view, &assigned.executor, |node| node.running = node.running.saturating_sub(1))?;
-    view.eligible_changed = true;
-    let deadline = Deadline { at_ms: assigned.deadline_ms, task: id };
-    view.schedule_mut()?.deadlines.retain(|other| *other != deadline);
-    Ok(())
+    pages::remove(view, Deadline { at_ms: assigned.deadline_ms, task: id })?;
+    tasks::look_again(view)
 }
 
 /// Whether the executor got no keys and can get none any more, because the verdict it was drawn with has run out. That is

@@ -3,6 +3,8 @@
 use model::{AccountId, AttestationResult, Digest, FailureClass, NodeId, ObjectKind, Seed, Task, TaskId};
 use serde::{Deserialize, Serialize};
 
+pub use crate::pages::Pages;
+
 /// An account. An account that never was is the same as one with nothing and nonce 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,9 +121,13 @@ impl Windows {
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// Tasks that wait for an executor, in the order they asked.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Pages<Waiting>,
     /// Deadlines of assigned tasks, ascending by (time, task).
-    pub deadlines: Vec<Deadline>,
+    pub deadlines: Pages<Deadline>,
+    /// The last ticket that was given to a task that waits.
+    pub ticket: u64,
+    /// Tasks that wait with a ticket up to this one were looked at, and nothing that could help them has changed since.
+    pub looked: u64,
     /// Milliseconds the ledger was alive while tasks waited, gaps between blocks cut short ([`crate::GAP_MS_MAX`]).
     pub alive_ms: u64,
     /// Ledger time up to which `alive_ms` counts.
@@ -129,9 +135,11 @@ pub struct Schedule {
 }
 
 /// A task that waits for an executor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Waiting {
+    /// Rises with each task that begins to wait.
+    pub ticket: u64,
     /// Which.
     pub task: TaskId,
     /// Height of the block that asked for the draw.

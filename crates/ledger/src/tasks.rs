@@ -5,10 +5,10 @@ use model::{
 };
 
 use crate::{
-    ATTEMPTS_MAX, DUE_MAX, GAP_MS_MAX, Refusal, WAIT_MS_MAX, WAITING_MAX, check,
+    ATTEMPTS_MAX, DUE_MAX, GAP_MS_MAX, Refusal, WAIT_MS_MAX, WAITING_MAX, WAITING_PER_REQUESTER_MAX, check,
     draw::{self, Candidate},
-    key, money, nodes, objects, settle,
-    state::{AssignedTask, Deadline, NodeState, ObjectState, OpenTask, TaskState, Waiting},
+    key, money, nodes, objects, pages, settle,
+    state::{AssignedTask, Deadline, NodeState, ObjectState, OpenTask, Schedule, TaskState, Waiting},
     view::{Halt, View},
 };
 
@@ -30,10 +30,7 @@ pub(crate) fn submit(view: &mut View, genesis: &Genesis, task: &Task) -> Result<
     if price.total > task.price_max {
         return Err(Refusal::Price { price: price.total, price_max: task.price_max }.into());
     }
-    let waiting = view.schedule()?.waiting.len();
-    if waiting >= WAITING_MAX {
-        return Err(Refusal::Busy { waiting }.into());
-    }
+    check_queue(view, &task.requester)?;
     money::move_credits(view, &task.requester, &AccountId::ESCROW, price.total)?;
     let open = OpenTask {
         task: task.clone(),
@@ -46,7 +43,19 @@ pub(crate) fn submit(view: &mut View, genesis: &Genesis, task: &Task) -> Result<
     };
     view.put(key::task(&id), &TaskState::Open(Box::new(open)));
     view.record(Fact::Task(Box::new(task.clone())));
-    enqueue(view, id)
+    enqueue(view, id, &task.requester)
+}
+
+fn check_queue(view: &mut View, requester: &AccountId) -> Result<(), Halt> {
+    let waiting = view.schedule()?.waiting.len();
+    if waiting >= WAITING_MAX {
+        return Err(Refusal::Busy { waiting }.into());
+    }
+    let waiting = view.get(&key::waiting(requester))?.unwrap_or(0);
+    if waiting >= WAITING_PER_REQUESTER_MAX {
+        return Err(Refusal::RequesterBusy { requester: *requester, waiting }.into());
+    }
+    Ok(())
 }
 
 fn check_limits(genesis: &Genesis, task: &Task) -> Result<(), Refusal> {
@@ -82,14 +91,51 @@ fn check_uses(state: &ObjectState, terms: &Terms) -> Result<(), Refusal> {
 }
 
 /// Puts a task at the end of the queue. It is drawn two blocks from now, with a seed that nobody knows yet.
-fn enqueue(view: &mut View, task: TaskId) -> Result<(), Halt> {
+fn enqueue(view: &mut View, task: TaskId, requester: &AccountId) -> Result<(), Halt> {
     let (height, time_ms) = (view.height(), view.time_ms());
     let schedule = view.schedule_mut()?;
     if schedule.waiting.is_empty() {
         schedule.counted_ms = time_ms;
     }
-    schedule.waiting.push(Waiting { task, height, since_alive_ms: schedule.alive_ms });
+    schedule.ticket += 1;
+    let waiting = Waiting { ticket: schedule.ticket, task, height, since_alive_ms: schedule.alive_ms };
+    pages::insert(view, waiting)?;
+    count(view, requester, |waiting| waiting + 1)
+}
+
+/// Takes a task out of the queue.
+fn dequeue(view: &mut View, waiting: &Waiting, requester: &AccountId) -> Result<(), Halt> {
+    pages::remove(view, *waiting)?;
+    count(view, requester, |waiting| waiting.saturating_sub(1))
+}
+
+/// Changes how many tasks of a requester wait.
+fn count(view: &mut View, requester: &AccountId, change: impl FnOnce(u32) -> u32) -> Result<(), Halt> {
+    let key = key::waiting(requester);
+    match change(view.get(&key)?.unwrap_or(0)) {
+        0 => view.remove(key),
+        waiting => view.put(key, &waiting),
+    }
     Ok(())
+}
+
+/// Something has changed that may help tasks for which nobody was eligible: they are looked at in the next block.
+pub(crate) fn look_again(view: &mut View) -> Result<(), Halt> {
+    let schedule = view.schedule()?;
+    if schedule.looked > 0 && !schedule.waiting.is_empty() {
+        view.schedule_mut()?.looked = 0;
+    }
+    Ok(())
+}
+
+/// Whether the seed of a block at `height` was unknown when a task began to wait.
+fn is_ripe(waiting: &Waiting, height: u64) -> bool {
+    waiting.height.saturating_add(2) <= height
+}
+
+/// Whether a task has waited for as long as any may.
+pub(crate) fn is_tired(schedule: &Schedule, waiting: &Waiting) -> bool {
+    schedule.alive_ms.saturating_sub(waiting.since_alive_ms) >= WAIT_MS_MAX
 }
 
 /// Counts how long tasks have waited, without the time in which there was no ledger.
@@ -108,9 +154,16 @@ pub(crate) fn count_waiting(view: &mut View) -> Result<(), Halt> {
 /// Deals with deadlines that have passed, oldest first, at most [`DUE_MAX`] of them.
 pub(crate) fn lapse_overdue(view: &mut View) -> Result<(), Halt> {
     let time_ms = view.time_ms();
-    let overdue = |deadline: &&Deadline| deadline.at_ms < time_ms;
-    let due: Vec<Deadline> = view.schedule()?.deadlines.iter().take_while(overdue).take(DUE_MAX).copied().collect();
+    let due = pages::collect(view, None, DUE_MAX, |deadline: &Deadline| deadline.at_ms < time_ms)?;
     view.expect(due.iter().map(|deadline| key::task(&deadline.task)))?;
+    let mut keys = Vec::new();
+    for deadline in &due {
+        if let Some(TaskState::Open(open)) = view.get(&key::task(&deadline.task))? {
+            keys.push(key::waiting(&open.task.requester));
+            keys.extend(open.assigned.map(|assigned| key::node(&assigned.executor)));
+        }
+    }
+    view.expect(keys)?;
     for deadline in due {
         view.step(|view| lapse(view, deadline))?;
     }
@@ -119,7 +172,7 @@ pub(crate) fn lapse_overdue(view: &mut View) -> Result<(), Halt> {
 
 /// Nobody answered in time: another executor, once; then the requester's money back.
 fn lapse(view: &mut View, deadline: Deadline) -> Result<(), Halt> {
-    view.schedule_mut()?.deadlines.retain(|other| *other != deadline);
+    pages::remove(view, deadline)?;
     let id = deadline.task;
     let Some(TaskState::Open(open)) = view.get(&key::task(&id))? else { return Ok(()) };
     let Some(assigned) = &open.assigned else { return Ok(()) };
@@ -135,29 +188,36 @@ pub(crate) fn ask_another(view: &mut View, id: TaskId, mut open: OpenTask) -> Re
     open.lapsed = open.assigned.take().map(|assigned| assigned.executor);
     open.attempt += 1;
     open.released = Vec::new();
+    let requester = open.task.requester;
     view.put(key::task(&id), &TaskState::Open(Box::new(open)));
-    enqueue(view, id)
+    enqueue(view, id, &requester)
 }
 
 /// Draws executors for tasks that have waited for two blocks, at most [`DUE_MAX`] of them. A task for which no node is
-/// eligible stays in the queue, until it has waited for [`WAIT_MS_MAX`].
+/// eligible stays in the queue; it is looked at again when something has changed ([`look_again`]), and refunded when it has
+/// waited for [`WAIT_MS_MAX`].
 pub(crate) fn draw_waiting(view: &mut View, genesis: &Genesis, seed: Option<Seed>) -> Result<(), Halt> {
-    let height = view.height();
-    let ripe = |waiting: &&Waiting| waiting.height.saturating_add(2) <= height;
-    let ripe: Vec<Waiting> = view.schedule()?.waiting.iter().filter(ripe).copied().collect();
     // The first block after genesis, and after a change of committee, has no seed; the next one has.
-    let (Some(seed), false) = (seed, ripe.is_empty()) else { return Ok(()) };
-    let alive_ms = view.schedule()?.alive_ms;
+    let Some(seed) = seed else { return Ok(()) };
+    let height = view.height();
+    if view.schedule()?.waiting.first().is_none_or(|first| !is_ripe(&first, height)) {
+        return Ok(());
+    }
+    // Fetched together with what waits.
+    let roster = view.expect([key::roster()]);
+    let ripe = due_for_a_draw(view)?;
+    roster?;
+    let Some(last) = ripe.last().map(|waiting| waiting.ticket) else { return Ok(()) };
+    let schedule = view.schedule()?.clone();
+    let tired = |waiting: &Waiting| is_tired(&schedule, waiting);
     let mut pool = pool(view, genesis)?;
-    let tired = |waiting: &Waiting| alive_ms.saturating_sub(waiting.since_alive_ms) >= WAIT_MS_MAX;
     // With nobody to draw from, only tasks that have waited too long are looked at.
-    let look_at = |waiting: &&Waiting| !pool.is_empty() || tired(waiting);
-    let look_at: Vec<Waiting> = ripe.iter().filter(look_at).copied().collect();
-    prefetch(view, &look_at)?;
-    let mut done = 0;
+    let look_at: Vec<Waiting> = ripe.into_iter().filter(|waiting| !pool.is_empty() || tired(waiting)).collect();
+    prefetch(view, genesis, &look_at)?;
+    let (mut done, mut looked) = (0, last);
     for waiting in look_at {
         if done == DUE_MAX {
-            view.eligible_changed = true;
+            looked = waiting.ticket - 1;
             break;
         }
         if pool.is_empty() && !tired(&waiting) {
@@ -166,19 +226,48 @@ pub(crate) fn draw_waiting(view: &mut View, genesis: &Genesis, seed: Option<Seed
         let gone = view.step(|view| draw_one(view, genesis, seed, &waiting, tired(&waiting), &mut pool))?;
         done += usize::from(gone);
     }
-    Ok(())
+    view.step(|view| {
+        let schedule = view.schedule_mut()?;
+        schedule.looked = schedule.looked.max(looked);
+        Ok(())
+    })
 }
 
-/// Asks for everything the draws will read, so that a few fetches bring it all.
-fn prefetch(view: &mut View, waiting: &[Waiting]) -> Result<(), Halt> {
+/// Tasks that have waited for two blocks: those that have waited too long, and those that nobody has looked at since
+/// something changed. In the order they asked.
+fn due_for_a_draw(view: &mut View) -> Result<Vec<Waiting>, Halt> {
+    let (height, schedule) = (view.height(), view.schedule()?.clone());
+    let Some(first) = schedule.waiting.first() else { return Ok(Vec::new()) };
+    let is_tired = |waiting: &Waiting| is_ripe(waiting, height) && is_tired(&schedule, waiting);
+    let mut due = pages::collect(view, None, usize::MAX, is_tired)?;
+    let looked = due.last().map_or(schedule.looked, |last| last.ticket.max(schedule.looked));
+    if looked < schedule.ticket {
+        // A task after all those that were looked at: tickets come first in the order.
+        let after = Waiting { ticket: looked, task: TaskId([0xff; 32]), height: u64::MAX, since_alive_ms: u64::MAX };
+        let after = (looked >= first.ticket).then_some(after);
+        due.extend(pages::collect(view, after, usize::MAX, |waiting| is_ripe(waiting, height))?);
+    }
+    Ok(due)
+}
+
+/// Asks for everything the draws will read and change, so that a few fetches bring it all.
+fn prefetch(view: &mut View, genesis: &Genesis, waiting: &[Waiting]) -> Result<(), Halt> {
     view.expect(waiting.iter().map(|waiting| key::task(&waiting.task)))?;
     let mut keys = Vec::new();
     for waiting in waiting {
         if let Some(TaskState::Open(open)) = view.get(&key::task(&waiting.task))? {
             keys.extend(open.task.objects().flat_map(|object| [key::object(&object), key::terms(&object)]));
+            keys.push(key::waiting(&open.task.requester));
+            let at_ms = deadline_ms(view.time_ms(), genesis, &open.task);
+            keys.extend(pages::home(view, Deadline { at_ms, task: waiting.task })?);
         }
     }
     view.expect(keys)
+}
+
+/// When a task that is assigned now lapses.
+fn deadline_ms(time_ms: u64, genesis: &Genesis, task: &Task) -> u64 {
+    time_ms.saturating_add(task.limits.run_ms).saturating_add(genesis.limits.overhead_ms)
 }
 
 /// Nodes that could run something now: a verdict that holds, no lapsed task since, a free slot.
@@ -199,32 +288,27 @@ fn draw_one(
 ) -> Result<bool, Halt> {
     let id = waiting.task;
     let Some(TaskState::Open(open)) = view.get(&key::task(&id))? else {
-        dequeue(view, &id)?;
-        return Ok(true);
+        return Err(Halt::Damaged(key::task(&id)));
     };
+    let requester = open.task.requester;
     let objects = objects::of_task(view, &open.task)?;
     if !still_admitted(view.time_ms(), &open, &objects) {
-        dequeue(view, &id)?;
+        dequeue(view, waiting, &requester)?;
         settle::refund(view, id, &open)?;
         return Ok(true);
     }
     let list = eligible(genesis, view.time_ms(), seed, &id, &open, &objects, pool);
     if list.is_empty() {
         if tired {
-            dequeue(view, &id)?;
+            dequeue(view, waiting, &requester)?;
             settle::refund(view, id, &open)?;
         }
         return Ok(tired);
     }
-    dequeue(view, &id)?;
+    dequeue(view, waiting, &requester)?;
     let executor = assign(view, genesis, seed, id, *open, objects, &list)?;
     occupy(view, genesis, pool, &executor)?;
     Ok(true)
-}
-
-fn dequeue(view: &mut View, id: &TaskId) -> Result<(), Halt> {
-    view.schedule_mut()?.waiting.retain(|waiting| waiting.task != *id);
-    Ok(())
 }
 
 /// Whether the terms that hold now still admit the task at the price that is locked. Between the request and the draw an
@@ -287,7 +371,7 @@ fn assign(
     });
     let allowed = objects.iter().filter_map(|(_, terms)| terms.output_bytes_max);
     let limits = &open.task.limits;
-    let deadline_ms = view.time_ms().saturating_add(limits.run_ms).saturating_add(genesis.limits.overhead_ms);
+    let deadline_ms = deadline_ms(view.time_ms(), genesis, &open.task);
     let assignment = Assignment {
         task: id,
         attempt: open.attempt,
@@ -315,10 +399,7 @@ fn assign(
         spend_uses(view, objects)?;
     }
     view.put(key::task(&id), &TaskState::Open(Box::new(open)));
-    let deadline = Deadline { at_ms: deadline_ms, task: id };
-    let deadlines = &mut view.schedule_mut()?.deadlines;
-    let at = deadlines.partition_point(|other| *other < deadline);
-    deadlines.insert(at, deadline);
+    pages::insert(view, Deadline { at_ms: deadline_ms, task: id })?;
     Ok(executor)
 }
 

@@ -41,8 +41,6 @@ pub(crate) struct View<'a> {
     schedule: Option<Schedule>,
     staged_schedule: Option<Schedule>,
     schedule_changed: bool,
-    /// Since the draws of this block a slot was freed or a verdict came, so that a waiting task may be drawn now.
-    pub(crate) eligible_changed: bool,
 }
 
 impl<'a> View<'a> {
@@ -60,7 +58,6 @@ impl<'a> View<'a> {
             schedule: None,
             staged_schedule: None,
             schedule_changed: false,
-            eligible_changed: false,
         }
     }
 
@@ -121,6 +118,11 @@ impl<'a> View<'a> {
     /// Stages a value.
     pub(crate) fn put<T: Canonical>(&mut self, key: Key, value: &T) {
         self.staged.insert(key, Some(value.to_bytes()));
+    }
+
+    /// Stages the removal of a value.
+    pub(crate) fn remove(&mut self, key: Key) {
+        self.staged.insert(key, None);
     }
 
     /// Stages a record and returns its digest, the leaf of the log.

@@ -1,6 +1,6 @@
 //! Tasks that an owner, or the network, does not allow.
 
-use ledger::{Refusal, WAITING_MAX};
+use ledger::{GAP_MS_MAX, Refusal, WAITING_MAX, WAITING_PER_REQUESTER_MAX};
 use model::*;
 
 use crate::world::*;
@@ -142,9 +142,74 @@ fn the_queue_is_bounded() {
     let program = world.publish(&program_owner(), ObjectKind::Program, "program", |terms| terms.price = 0);
     let data = world.publish(&data_owner(), ObjectKind::Data, "data", |terms| terms.price = 0);
     world.pass(VERDICT_MS + 1);
+    let each = u64::from(WAITING_PER_REQUESTER_MAX);
     let first = world.ask(program, data);
-    let tasks = (0..=WAITING_MAX as u64).map(|at| Task { nonce: first.nonce + at, ..first.clone() });
-    let list: Vec<_> = tasks.map(|task| world.submit_action(&task)).collect();
+    let ask = |world: &World, key: &Key, nonce| {
+        let task = Task { requester: key.id(), nonce, ..first.clone() };
+        world.transaction_at(key, nonce, Action::Submit { task: Box::new(task) })
+    };
+    // One requester does not fill it ...
+    let one = Key::new(20);
+    let list: Vec<_> = (0..=each).map(|nonce| ask(&world, &one, nonce)).collect();
     let (_, refused) = world.propose(list);
-    assert_eq!(refused, [(WAITING_MAX, Refusal::Busy { waiting: WAITING_MAX })]);
+    let waiting = WAITING_PER_REQUESTER_MAX;
+    assert_eq!(refused, [(each as usize, Refusal::RequesterBusy { requester: one.id(), waiting })]);
+    // ... and all together do not make it longer.
+    let others: Vec<Key> = (21..21 + (WAITING_MAX as u64 / each) as u8 - 1).map(Key::new).collect();
+    for key in &others {
+        world.block((0..each).map(|nonce| ask(&world, key, nonce)).collect());
+    }
+    assert_eq!(world.schedule().waiting.len(), WAITING_MAX);
+    let late = ask(&world, &Key::new(90), 0);
+    assert_eq!(world.refused(late), Refusal::Busy { waiting: WAITING_MAX });
+
+    // When they stop waiting, there is room again, and nothing is left of the long queue.
+    let mut steps = 0;
+    while !world.schedule().waiting.is_empty() {
+        world.pass(GAP_MS_MAX);
+        steps += 1;
+        assert!(steps < 60, "a task waits for ever");
+    }
+    let again = ask(&world, &one, each);
+    world.block(vec![again]);
+    assert_eq!(world.schedule().waiting.len(), 1);
+}
+
+#[test]
+fn a_long_queue_costs_a_block_no_more_than_a_short_one() {
+    let cost = |world: &World| -> usize {
+        world.last.writes.iter().map(|(_, value)| value.as_ref().map_or(0, Vec::len)).sum()
+    };
+    let mut world = World::with(|genesis| genesis.fees.executor = 0);
+    let (program, data) = world.publish_both();
+    let keys: Vec<Key> = (20..28).map(Key::new).collect();
+    for key in &keys {
+        let top_ups = (0..3).map(|nonce| world.transaction_at(key, nonce, Action::TopUp { amount: 5_000 }));
+        let top_ups = top_ups.collect();
+        world.block(top_ups);
+    }
+    world.pass(VERDICT_MS + 1);
+    let ask = |world: &World, key: &Key, nonce| {
+        let task = Task { requester: key.id(), nonce, ..world.ask(program, data) };
+        world.transaction_at(key, nonce, Action::Submit { task: Box::new(task) })
+    };
+    let first = ask(&world, &keys[0], 3);
+    world.block(vec![first]);
+    let short = cost(&world);
+    for key in &keys[1..] {
+        world.block((3..103).map(|nonce| ask(&world, key, nonce)).collect());
+    }
+    assert!(world.schedule().waiting.len() > 700);
+    let last = ask(&world, &keys[0], 4);
+    world.block(vec![last]);
+    let long = cost(&world);
+    // The head of the list grows by an entry for each page; a page is at most 32 tasks.
+    assert!(
+        long < short + 12_000,
+        "{short} bytes for one task, {long} with {} waiting",
+        world.schedule().waiting.len()
+    );
+    // A block in which nothing happens to them only counts the time.
+    world.block(vec![]);
+    assert!(cost(&world) < 6_000, "{} bytes", cost(&world));
 }

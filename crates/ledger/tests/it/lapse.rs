@@ -222,16 +222,16 @@ fn a_block_deals_with_a_bounded_number_of_deadlines_and_the_next_goes_on() {
     let mut world = World::with(|genesis| genesis.limits.slots_per_node = 100);
     let (program, data) = world.publish_both();
     let first = world.ask(program, data);
-    let tasks: Vec<Task> =
-        (0..300).map(|at| Task { nonce: first.nonce + at, price_max: 52, ..first.clone() }).collect();
+    let mut list = Vec::new();
     // 300 tasks of 52 credits, and their fees.
-    for _ in 0..8 {
-        let top_up = world.transaction(&requester(), Action::TopUp { amount: 5_000 });
-        world.block(vec![top_up]);
+    for key in (20..23).map(Key::new) {
+        list.extend((0..2).map(|nonce| world.transaction_at(&key, nonce, Action::TopUp { amount: 5_000 })));
+        list.extend((2..102).map(|nonce| {
+            let task = Task { requester: key.id(), nonce, price_max: 52, ..first.clone() };
+            world.transaction_at(&key, nonce, Action::Submit { task: Box::new(task) })
+        }));
     }
-    let nonce = world.account(&requester().id()).nonce;
-    let tasks: Vec<Task> = tasks.into_iter().zip(nonce..).map(|(task, nonce)| Task { nonce, ..task }).collect();
-    world.block(tasks.iter().map(|task| world.submit_action(task)).collect());
+    world.block(list);
     world.block(vec![]);
     let drawn = world.block(vec![]).len();
     assert_eq!(drawn, ledger::DUE_MAX);

@@ -67,7 +67,8 @@ fn a_few_fetches_bring_everything_and_the_outcome_is_the_same() {
     let list = [world.complete(&world.done(&task.id()))];
     assert!(rounds(&world, &list, false) <= 3);
     world.time_ms += 60_000;
-    assert!(rounds(&world, &[], false) <= 3, "a lapse");
+    let lapse = rounds(&world, &[], false);
+    assert!(lapse <= 4, "a lapse takes {lapse} fetches");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! Every block that a test makes is executed twice, proposed and verified, and after it all credits are counted.
 
+use std::sync::LazyLock;
+
 use ed25519_dalek::{Signer as _, SigningKey};
 use ledger::{
     BlockInput, Executed, Memo, MemoryState, Mode, Reads, Refusal, Stop, appraisers, execute_remembering, key,
@@ -286,11 +288,15 @@ impl World {
         self.get(&key::roster()).unwrap_or_default()
     }
 
-    pub(crate) fn everybody(&self) -> Vec<AccountId> {
-        let mut all: Vec<_> = (1..=20).map(|seed| Key::new(seed).id()).collect();
-        all.extend(nodes().iter().map(Key::id));
-        all.extend([AccountId::ESCROW, AccountId::TREASURY, AccountId::FAUCET]);
-        all
+    /// Every account that a test may use.
+    pub(crate) fn everybody(&self) -> &'static [AccountId] {
+        static ALL: LazyLock<Vec<AccountId>> = LazyLock::new(|| {
+            let mut all: Vec<_> = (1..=40).map(|seed| Key::new(seed).id()).collect();
+            all.extend(nodes().iter().map(Key::id));
+            all.extend([AccountId::ESCROW, AccountId::TREASURY, AccountId::FAUCET]);
+            all
+        });
+        &ALL
     }
 
     pub(crate) fn sum(&self) -> u64 {
