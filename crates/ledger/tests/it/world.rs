@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use ed25519_dalek::{Signer as _, SigningKey};
 use ledger::{
     BlockInput, Executed, Memo, MemoryState, Mode, Reads, Refusal, Stop, appraisers, execute_remembering, key,
-    state::{AccountState, NodeState, ObjectState, OpenTask, Roster, Schedule, TaskState, Windows},
+    state::{AccountState, NodeState, ObjectState, OpenTask, Pages, Roster, Schedule, TaskState, Windows},
 };
 use model::*;
 
@@ -282,6 +282,14 @@ impl World {
 
     pub(crate) fn schedule(&self) -> Schedule {
         self.get(&key::schedule()).unwrap_or_default()
+    }
+
+    /// A list of the schedule, read page by page.
+    pub(crate) fn pages<T: Canonical + Copy>(&self, list: &str, head: &Pages<T>) -> Vec<T> {
+        let entries: Vec<T> =
+            head.numbers().flat_map(|number| self.get::<Vec<T>>(&key::page(list, number)).unwrap()).collect();
+        assert_eq!(entries.len(), head.len());
+        entries
     }
 
     pub(crate) fn roster(&self) -> Roster {
