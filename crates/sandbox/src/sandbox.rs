@@ -320,6 +320,15 @@ fn answer(worker: &mut Process) -> Result<FromWorker, SandboxError> {
     received.map_err(|error| failure(error, worker))
 }
 
+/// The order in which a worker hands over streams; files follow in order of their paths.
+fn rank(stream: &Stream) -> u8 {
+    match stream {
+        Stream::Stderr => 0,
+        Stream::Stdout => 1,
+        Stream::File(_) => 2,
+    }
+}
+
 fn failure(error: ChannelError, process: &mut Process) -> SandboxError {
     match error {
         ChannelError::Closed => SandboxError::WorkerDied(process.died()),
@@ -498,6 +507,7 @@ impl<'j> Run<'j> {
         let empty = || Zeroizing::new(Vec::new());
         let mut output = Output { exit_code: 0, stdout: empty(), stderr: empty(), files: Vec::new() };
         let mut left = self.job.limits.output_bytes;
+        let mut last = None;
         loop {
             let (stream, bytes) = match self.hear_output()? {
                 FromWorker::Done => return Ok(output),
@@ -506,6 +516,9 @@ impl<'j> Run<'j> {
                     return Err(SandboxError::Misbehaved("it hands over something else than its guest's output").into());
                 }
             };
+            if last.replace(rank(&stream)) >= Some(rank(&stream)) && !matches!(stream, Stream::File(_)) {
+                return Err(SandboxError::Misbehaved("it hands over a stream twice or out of order").into());
+            }
             let allowed = if stream == Stream::Stderr { STDERR_BYTES_MAX as u64 } else { left };
             let rest = allowed.checked_sub(bytes);
             let rest = rest.ok_or(SandboxError::Misbehaved("it hands over more than the job allows"))?;

@@ -89,3 +89,64 @@ pub(crate) enum FromCompiler {
     NotACommand(Kind),
     Broken(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    /// As [`crate::channel::Channel`] reads a packet.
+    fn read<T: DeserializeOwned>(bytes: &[u8]) -> bool {
+        serde_ipld_dagcbor::from_slice::<T>(bytes).is_ok()
+    }
+
+    fn read_as_anything(bytes: &[u8]) -> [bool; 4] {
+        [read::<FromWorker>(bytes), read::<ToWorker>(bytes), read::<FromCompiler>(bytes), read::<Compile>(bytes)]
+    }
+
+    fn bytes(message: &impl Serialize) -> Vec<u8> {
+        serde_ipld_dagcbor::to_vec(message).unwrap()
+    }
+
+    fn one_of_each() -> Vec<Vec<u8>> {
+        vec![
+            bytes(&FromWorker::Ready),
+            bytes(&FromWorker::Unconfined("landlock".into())),
+            bytes(&FromWorker::Need { input: 1, index: 1 << 40 }),
+            bytes(&FromWorker::Finished(Ending::Exited(-1))),
+            bytes(&FromWorker::Finished(Ending::Limit(Limit::Memory))),
+            bytes(&FromWorker::Stream { stream: Stream::File("a/b".into()), bytes: 9 }),
+            bytes(&FromWorker::Data(vec![1; 40])),
+            bytes(&FromCompiler::Compiled(Kind::Component)),
+            bytes(&FromCompiler::Invalid("no".into())),
+            bytes(&ToWorker::Chunk),
+            bytes(&Compile { metering: Metering::Fuel, threads: 2 }),
+        ]
+    }
+
+    #[test]
+    fn whatever_a_child_that_was_taken_over_says_is_read_or_refused() {
+        for message in one_of_each() {
+            assert!(read_as_anything(&message).contains(&true));
+            for at in 0..message.len() {
+                read_as_anything(&message[..at]);
+                for byte in 0..=u8::MAX {
+                    let mut other = message.clone();
+                    other[at] = byte;
+                    read_as_anything(&other);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neither_deep_nor_large_announcements_take_stack_or_memory() {
+        let deep = [0x81; crate::channel::MESSAGE_BYTES_MAX];
+        let [long_list, long_bytes, long_text] =
+            [0x9b, 0x5b, 0x7b].map(|kind| [&[0xa1, 0x64][..], b"Data", &[kind], &[0x7f; 8]].concat());
+        for bytes in [&deep[..], &long_list, &long_bytes, &long_text] {
+            assert_eq!(read_as_anything(bytes), [false; 4]);
+        }
+    }
+}

@@ -118,6 +118,11 @@ fn tell(lie: &str) -> Result<(), Errno> {
             say(&Say::Data(Vec::new()))?;
         }
         "hands-over-nothing" => finished().and_then(|()| say(&stream(Stream::Stdout, 1)))?,
+        "stdout-for-ever" => {
+            finished()?;
+            while say(&stream(Stream::Stdout, 0)).is_ok() {}
+        }
+        "stderr-last" => finished().and_then(|()| say(&file("a"))).and_then(|()| say(&stream(Stream::Stderr, 0)))?,
         "path-above" => finished().and_then(|()| say(&file("../x")))?,
         "path-absolute" => finished().and_then(|()| say(&file("/etc/cron.d/x")))?,
         "path-empty" => finished().and_then(|()| say(&file("")))?,

@@ -48,6 +48,12 @@ fn output_is_as_long_as_it_was_announced() {
     check(&["less-than-announced"], "less than it announced");
 }
 
+/// Each announcement is allowed by itself; without an end the parent would listen for ever.
+#[test]
+fn streams_come_once_and_in_order() {
+    check(&["stdout-for-ever", "stderr-last"], "a stream twice or out of order");
+}
+
 #[test]
 fn no_output_file_can_land_outside_of_its_directory() {
     check(&["path-above", "path-absolute", "path-empty", "path-with-dot", "path-twice"], "names an output file");
