@@ -76,7 +76,10 @@ pub(crate) async fn extension(State(api): State<Arc<Api>>, headers: HeaderMap, q
 #[utoipa::path(
     get, path = "/v1/records", tag = "ledger",
     params(("index" = String, Query, description = "places in the log, separated by commas, at most 256")),
-    responses((status = 200, description = "ProvenRecords"))
+    responses(
+        (status = 200, description = "ProvenRecords"),
+        (status = 422, description = "the records have more than 8 MiB together; the hint says how many fit")
+    )
 )]
 pub(crate) async fn records(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<Indices>) -> Answer {
     api.proven(&headers, query.parse()?).await

@@ -102,7 +102,7 @@ fn not_here(root: &ContentId) -> Refused {
 fn with_headers(body: Body, format: Format, root: &ContentId, etag: &str) -> Response {
     let (media_type, ending) = match format {
         Format::Raw => (RAW, "bin"),
-        Format::Car => ("application/vnd.ipld.car; version=1; order=dfs; dups=n", "car"),
+        Format::Car => ("application/vnd.ipld.car; version=1; order=dfs; dups=y", "car"),
     };
     let mut response = body.into_response();
     let headers = response.headers_mut();

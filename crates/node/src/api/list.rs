@@ -48,15 +48,15 @@ pub(crate) struct ObjectQuery {
         ("kind" = Option<String>, Query, description = "`data` or `program`"),
         ("after" = Option<String>, Query, description = "object id after which to go on")
     ),
-    responses((status = 200, description = "ProvenRecords, of at most 128 objects"))
+    responses((status = 200, description = "ProvenRecords, of at most 128 objects and 8 MiB; go on after the last"))
 )]
 pub(crate) async fn objects(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<ObjectQuery>) -> Answer {
     let after = query.after.as_deref().map(parse::<ObjectId>).transpose()?;
-    let indices = {
+    let groups = {
         let facts = api.index.facts();
-        facts.objects(query.kind, after).take(RECORDS_MAX / 2).flat_map(|(_, entry)| entry.latest()).collect()
+        facts.objects(query.kind, after).take(RECORDS_MAX / 2).map(|(_, entry)| entry.latest().collect()).collect()
     };
-    api.proven(&headers, indices).await
+    api.listed(&headers, groups).await
 }
 
 /// One object: its record and its latest terms.
@@ -75,14 +75,14 @@ pub(crate) async fn object(State(api): State<Arc<Api>>, headers: HeaderMap, Path
 /// All nodes: the latest registration and verdict of each.
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes", responses((status = 200, description = "ProvenRecords")))]
 pub(crate) async fn nodes(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
-    let indices = {
+    let groups = {
         let facts = api.index.facts();
         let places = |entry: &crate::index::NodeEntry| {
-            std::iter::once(entry.registration).chain(entry.verdict.map(|verdict| verdict.index))
+            std::iter::once(entry.registration).chain(entry.verdict.map(|verdict| verdict.index)).collect()
         };
-        facts.nodes().take(RECORDS_MAX / 2).flat_map(|(_, entry)| places(entry)).collect()
+        facts.nodes().take(RECORDS_MAX / 2).map(|(_, entry)| places(entry)).collect()
     };
-    api.proven(&headers, indices).await
+    api.listed(&headers, groups).await
 }
 
 /// Reads an id out of a path or a query.

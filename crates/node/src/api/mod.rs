@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use model::{Genesis, NodeId, TaskId, Transaction, api::TaskEvent};
+use model::{Genesis, NodeId, Record, TaskId, Transaction, api::TaskEvent};
 use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 
@@ -32,6 +32,9 @@ use crate::{
 /// Most bytes of a request body, uploads apart: a transaction or a deposit as JSON is about twice its canonical form.
 const BODY_BYTES_MAX: usize = 4 * Transaction::BYTES_MAX;
 const _: () = assert!(BODY_BYTES_MAX < Genesis::BYTES_MAX);
+
+/// Most bytes of records in one answer. Records are up to 192 KiB each, and every answer under way is in memory.
+const RECORDS_BYTES_MAX: usize = 8 << 20;
 
 /// Requests answered at a time.
 const REQUESTS_MAX: usize = 512;
@@ -74,14 +77,40 @@ impl Default for Turns {
 }
 
 impl Api {
-    /// Records with their proof, as an answer.
+    /// As many of these groups of records as fit into one answer, from the first, with their proof: for listings.
+    async fn listed(&self, headers: &HeaderMap, groups: Vec<Vec<u64>>) -> Answer {
+        let bytes_of = |index| self.chain.consensus().record(index).map(|record| record.len());
+        let fitting = fitting(&groups, bytes_of).map_err(|cause| Refused::internal(&cause))?;
+        self.prove(headers, groups[..fitting].concat()).await
+    }
+
+    /// Records with their proof, as an answer; refused if they do not fit into one.
     async fn proven(&self, headers: &HeaderMap, mut indices: Vec<u64>) -> Answer {
         indices.sort_unstable();
         indices.dedup();
-        let size = self.chain.log_size();
-        if let Some(beyond) = indices.last().filter(|last| **last >= size) {
-            return Err(Refused::unknown(format!("the log has {size} records; there is none at {beyond} yet")));
+        self.check_indices(&indices)?;
+        let groups: Vec<Vec<u64>> = indices.iter().map(|index| vec![*index]).collect();
+        let bytes_of = |index| self.chain.consensus().record(index).map(|record| record.len());
+        let fitting = fitting(&groups, bytes_of).map_err(|cause| Refused::internal(&cause))?;
+        if fitting < indices.len() {
+            let error = format!("{} records have more than {RECORDS_BYTES_MAX} bytes", indices.len());
+            return Err(Refused::forbidden(error, format!("ask for fewer at a time; the first {fitting} fit")));
         }
+        self.prove(headers, indices).await
+    }
+
+    fn check_indices(&self, indices: &[u64]) -> Result<(), Refused> {
+        let size = self.chain.log_size();
+        match indices.iter().find(|index| **index >= size) {
+            None => Ok(()),
+            Some(beyond) => Err(Refused::unknown(format!("the log has {size} records; there is none at {beyond} yet"))),
+        }
+    }
+
+    async fn prove(&self, headers: &HeaderMap, mut indices: Vec<u64>) -> Answer {
+        indices.sort_unstable();
+        indices.dedup();
+        self.check_indices(&indices)?;
         let proven = self.chain.prove(&indices).await.map_err(|cause| Refused::internal(&cause))?;
         Ok(Form::accepted(headers).answer(&proven))
     }
@@ -93,6 +122,24 @@ impl Api {
         }
         self.progress.wait_since(&task, from, patience).await
     }
+}
+
+/// How many of `groups`, from the first, have at most [`RECORDS_BYTES_MAX`] bytes together. A few records are not looked at:
+/// they fit whatever they are.
+fn fitting<E>(groups: &[Vec<u64>], bytes_of: impl Fn(u64) -> Result<usize, E>) -> Result<usize, E> {
+    if groups.iter().map(Vec::len).sum::<usize>() <= RECORDS_BYTES_MAX / Record::BYTES_MAX {
+        return Ok(groups.len());
+    }
+    let mut bytes = 0;
+    for (count, group) in groups.iter().enumerate() {
+        for index in group {
+            bytes += bytes_of(*index)?;
+        }
+        if bytes > RECORDS_BYTES_MAX {
+            return Ok(count);
+        }
+    }
+    Ok(groups.len())
 }
 
 /// All routes.
@@ -186,6 +233,32 @@ struct Document;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn fit(groups: &[Vec<u64>], bytes: usize) -> usize {
+        fitting(groups, |_| Ok::<_, std::convert::Infallible>(bytes)).unwrap_or_else(|never| match never {})
+    }
+
+    #[test]
+    fn an_answer_holds_eight_mebibytes_of_records_and_no_more() {
+        let singles: Vec<Vec<u64>> = (0..256).map(|index| vec![index]).collect();
+        assert_eq!(fit(&singles, 1000), 256);
+        assert_eq!(fit(&singles, RECORDS_BYTES_MAX / 256), 256);
+        assert_eq!(fit(&singles, RECORDS_BYTES_MAX / 256 + 1), 255);
+        assert_eq!(fit(&singles, Record::BYTES_MAX), 42);
+    }
+
+    #[test]
+    fn what_belongs_together_is_listed_together_or_not_at_all() {
+        let pairs: Vec<Vec<u64>> = (0..128).map(|index| vec![2 * index, 2 * index + 1]).collect();
+        assert_eq!(fit(&pairs, Record::BYTES_MAX), 21);
+        assert_eq!(fit(&pairs, 100 << 10), 40);
+    }
+
+    #[test]
+    fn a_few_records_are_not_read_to_be_measured() {
+        let measured: Result<usize, &str> = fitting(&[vec![1, 2], vec![3]], |_| Err("was read"));
+        assert_eq!(measured, Ok(2));
+    }
 
     #[test]
     fn the_document_lists_every_route() {

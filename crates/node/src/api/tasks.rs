@@ -39,19 +39,16 @@ const NEWS_MAX: Duration = Duration::from_millis(500);
 /// The latest tasks first: for each all its records.
 #[utoipa::path(get, path = "/v1/tasks", tag = "tasks", responses((status = 200, description = "ProvenRecords, at most 256")))]
 pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
-    let indices = {
+    let groups = {
         let facts = api.index.facts();
-        let mut indices = Vec::new();
-        for (_, entry) in facts.tasks() {
-            let records = entry.records();
-            if indices.len() + records.len() > RECORDS_MAX {
-                break;
-            }
-            indices.extend(records);
-        }
-        indices
+        let mut count = 0;
+        let within = |records: &Vec<u64>| {
+            count += records.len();
+            count <= RECORDS_MAX
+        };
+        facts.tasks().map(|(_, entry)| entry.records()).take_while(within).collect()
     };
-    api.proven(&headers, indices).await
+    api.listed(&headers, groups).await
 }
 
 /// `?wait=settled`
