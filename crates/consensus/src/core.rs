@@ -1,7 +1,7 @@
 //! What all parts of one validator share. Nothing here knows the runtime.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,8 +22,11 @@ use crate::{
 
 /// Seeds of so many rounds are kept.
 const SEEDS_MAX: usize = 1_024;
-/// Most bodies from peers that wait to be used.
+/// Most bodies from peers that wait to be used, and most bytes of them; the oldest give way and are asked for again.
 const FETCHED_MAX: usize = 1_024;
+const FETCHED_BYTES_MAX: usize = 64 << 20;
+/// Most bodies asked for at a time. Whoever waits for another asks for it when one of these has come.
+const WANTED_MAX: usize = 4_096;
 
 /// The shared part of one validator.
 pub(crate) struct Core {
@@ -255,6 +258,21 @@ pub(crate) struct Wanted {
 struct WantedBodies {
     wanted: HashSet<Digest>,
     fetched: HashMap<Digest, Vec<u8>>,
+    /// The same, oldest first.
+    order: VecDeque<Digest>,
+    bytes: usize,
+}
+
+impl WantedBodies {
+    fn keep(&mut self, digest: Digest, body: Vec<u8>) {
+        self.bytes += body.len();
+        self.order.push_back(digest);
+        self.fetched.insert(digest, body);
+        while self.order.len() > FETCHED_MAX || self.bytes > FETCHED_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.bytes -= self.fetched.remove(&oldest).map_or(0, |body| body.len());
+        }
+    }
 }
 
 impl Wanted {
@@ -263,7 +281,8 @@ impl Wanted {
     }
 
     fn want(&self, digest: Digest) {
-        if self.inner().wanted.insert(digest) {
+        let mut inner = self.inner();
+        if inner.wanted.len() < WANTED_MAX && !inner.fetched.contains_key(&digest) && inner.wanted.insert(digest) {
             self.asked.notify_one();
         }
     }
@@ -285,11 +304,50 @@ impl Wanted {
     pub(crate) fn receive(&self, body: Vec<u8>) {
         let mut inner = self.inner();
         let digest = Digest::of(&body);
-        if !inner.wanted.remove(&digest) || inner.fetched.len() >= FETCHED_MAX {
+        if !inner.wanted.remove(&digest) {
             return;
         }
-        inner.fetched.insert(digest, body);
+        inner.keep(digest, body);
         drop(inner);
         self.arrived.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(number: usize, bytes: usize) -> Vec<u8> {
+        [&number.to_be_bytes()[..], &vec![0; bytes]].concat()
+    }
+
+    #[test]
+    fn fetched_bodies_make_room_for_those_that_are_wanted_now() {
+        let wanted = Wanted::default();
+        let last = 3 * FETCHED_MAX;
+        for number in 0..=last {
+            wanted.want(Digest::of(&body(number, 8)));
+            wanted.receive(body(number, 8));
+        }
+        assert_eq!(wanted.fetched(&Digest::of(&body(last, 8))), Some(body(last, 8)));
+        assert_eq!(wanted.fetched(&Digest::of(&body(0, 8))), None);
+        assert_eq!((wanted.inner().fetched.len(), wanted.inner().order.len()), (FETCHED_MAX, FETCHED_MAX));
+        assert!(wanted.list(1).is_empty());
+    }
+
+    #[test]
+    fn fetched_bodies_and_wishes_are_bounded() {
+        let wanted = Wanted::default();
+        for number in 0..300 {
+            wanted.want(Digest::of(&body(number, 512 << 10)));
+            wanted.receive(body(number, 512 << 10));
+            wanted.receive(body(1000 + number, 512 << 10)); // nobody asked for it
+        }
+        let inner = wanted.inner();
+        let bytes: usize = inner.fetched.values().map(Vec::len).sum();
+        assert!(bytes == inner.bytes && bytes <= FETCHED_BYTES_MAX && bytes > FETCHED_BYTES_MAX / 2);
+        drop(inner);
+        (0..2 * WANTED_MAX).for_each(|number| wanted.want(Digest::of(&number.to_be_bytes())));
+        assert_eq!(wanted.list(usize::MAX).len(), WANTED_MAX);
     }
 }
