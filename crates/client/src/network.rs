@@ -162,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn no_change_of_one_letter_makes_the_reader_panic() {
+        for at in 0..text().len() {
+            for letter in ["", "\"", "\n", "=", "[", "9", "\0", "\u{e4}"] {
+                let mut other = text();
+                other.replace_range(at..=at, letter);
+                let _ = parse(&other);
+            }
+        }
+    }
+
+    #[test]
     fn complaints_name_the_line() {
         let cases = [
             (text().replace("simulated", "simulatd"), "network.toml, line 4: unknown field `simulatd`"),

@@ -291,19 +291,26 @@ impl Client {
     }
 }
 
-/// Takes one server-sent event off the front of `text`; those that are none of ours are dropped.
+/// Takes one server-sent event off the front of `text`; those before it that are none of ours are dropped, all at once: a
+/// node may send thousands of empty ones in a piece.
 fn next_event(text: &mut Vec<u8>) -> Option<TaskEvent> {
-    loop {
-        let end = text.windows(2).position(|pair| pair == b"\n\n")?;
-        let event: Vec<u8> = text.drain(..end + 2).collect();
-        let data = String::from_utf8_lossy(&event)
-            .lines()
-            .filter_map(|line| line.strip_prefix("data:").map(str::trim_start))
-            .collect::<String>();
-        if let Ok(event) = serde_json::from_str(&data) {
-            return Some(event);
-        }
+    let (mut found, mut taken) = (None, 0);
+    while found.is_none()
+        && let Some(end) = text[taken..].windows(2).position(|pair| pair == b"\n\n")
+    {
+        found = parse_event(&text[taken..taken + end]);
+        taken += end + 2;
     }
+    text.drain(..taken);
+    found
+}
+
+fn parse_event(text: &[u8]) -> Option<TaskEvent> {
+    let data = String::from_utf8_lossy(text)
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:").map(str::trim_start))
+        .collect::<String>();
+    serde_json::from_str(&data).ok()
 }
 
 fn phase(phase: Phase, detail: &str) -> Progress {
@@ -392,6 +399,16 @@ mod tests {
         text.push(b'\n');
         assert!(next_event(&mut text).is_some());
         assert!(text.is_empty());
+    }
+
+    /// Taking them off the front one by one would move all the rest each time.
+    #[test]
+    fn a_flood_of_empty_events_costs_one_look() {
+        let mut text = b"\n\n".repeat(EVENT_BYTES_MAX * 4);
+        assert_eq!(next_event(&mut text), None);
+        assert!(text.is_empty());
+        let mut text = b"x\n\ny".to_vec();
+        assert_eq!((next_event(&mut text), &text[..]), (None, &b"y"[..]));
     }
 
     #[test]

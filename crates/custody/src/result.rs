@@ -110,14 +110,19 @@ impl ResultArchive {
         if let Some(file) = self.files.iter().find(|file| !is_inside(&file.path)) {
             return Err(ArchiveError::Path(file.path.clone()));
         }
-        let mut paths = std::collections::BTreeSet::new();
+        let disordered = |path: &str| Err(ArchiveError::Order(path.to_owned()));
+        // In ascending order everything that begins with some path follows it without a gap: only such paths are kept.
+        let mut beginnings: Vec<&str> = Vec::new();
+        let mut last = None;
         for file in &self.files {
-            let ascending = paths.last().is_none_or(|last| *last < file.path.as_str());
-            let folders = file.path.match_indices('/').map(|(at, _)| &file.path[..at]);
-            if !ascending || folders.into_iter().any(|folder| paths.contains(folder)) {
-                return Err(ArchiveError::Order(file.path.clone()));
+            let path = file.path.as_str();
+            while beginnings.pop_if(|beginning| !path.starts_with(*beginning)).is_some() {}
+            let inside = |file: &&str| path.as_bytes().get(file.len()) == Some(&b'/');
+            if last.is_some_and(|last| path <= last) || beginnings.iter().any(inside) {
+                return disordered(path);
             }
-            paths.insert(file.path.as_str());
+            beginnings.push(path);
+            last = Some(path);
         }
         Ok(())
     }
