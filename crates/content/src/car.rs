@@ -235,7 +235,7 @@ pub struct Received {
     pub roots: Vec<(ContentId, u64)>,
     /// Bytes of the CAR.
     pub bytes: u64,
-    /// Blocks in it.
+    /// Blocks of it that were not here yet; one that it repeats counts once.
     pub blocks: u64,
 }
 
@@ -284,6 +284,9 @@ impl Receiving {
     }
 
     fn stage(&mut self, block: &Block) -> Result<(), CarError> {
+        if self.store.has(block.cid()) {
+            return Ok(()); // also if the CAR repeats it
+        }
         self.blocks += 1;
         let staged = self.store.stage(block).map_err(CarError::Store)?;
         if staged >= FLUSH_BYTES {

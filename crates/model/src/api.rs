@@ -167,9 +167,9 @@ pub struct Problem {
 pub struct Uploaded {
     /// Root of the uploaded CAR.
     pub root: ContentId,
-    /// Blocks it held.
+    /// Blocks of it that this node did not have yet.
     pub blocks: u64,
-    /// Bytes of those blocks.
+    /// Bytes of the file under that root.
     pub bytes: u64,
 }
 

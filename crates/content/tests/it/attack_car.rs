@@ -7,8 +7,10 @@ use content::{
 };
 use futures::{StreamExt, stream};
 use model::ContentId;
+use multihash_codetable::Code;
+use rust_unixfs::file::adder::{FileBranchLink, rebuild_file_branch};
 
-use crate::world::{BYTES_MAX, store};
+use crate::world::{BYTES_MAX, PAGE, store};
 
 fn varint(value: usize) -> Vec<u8> {
     let mut buffer = unsigned_varint::encode::usize_buffer();
@@ -124,6 +126,25 @@ async fn an_endless_archive_is_cut_off() {
     let refused = car::receive(&store, endless.boxed(), 16 << 20).await;
     assert!(matches!(refused, Err(CarError::TooLarge { bytes_max }) if bytes_max == 16 << 20));
     assert_eq!(store.used_bytes(), 1 << 16);
+}
+
+/// Blocks, roots and vertices again and again: each is stored, counted and looked at once.
+#[tokio::test]
+async fn what_is_repeated_counts_once() {
+    let (_dir, store) = store();
+    let leaf = Block::raw(vec![5; 1000]).unwrap();
+    let link = FileBranchLink { cid: leaf.cid().0, blocksize: 1000, tsize: 1000 };
+    let (cid, data) = rebuild_file_branch(30_000_000, &vec![link; 30_000], cid::Version::V1, Code::Sha2_256);
+    let root = Block::check(ContentId(cid), data.into()).unwrap();
+    let mut pieces = vec![Ok(car::encode_header(&[*root.cid(); car::ROOTS_MAX]))];
+    for _ in 0..100 {
+        pieces.push(Ok(car::encode_block(&root)));
+        pieces.extend((0..10).map(|_| Ok(car::encode_block(&leaf))));
+    }
+    let received = car::receive(&store, stream::iter(pieces).boxed(), BYTES_MAX).await.unwrap();
+    assert_eq!((received.roots, received.blocks), (vec![(*root.cid(), 30_000_000)], 2));
+    assert_eq!(store.used_bytes(), PAGE + (root.data().len() as u64).next_multiple_of(PAGE));
+    assert_eq!(store.iter().unwrap().count(), 2);
 }
 
 #[tokio::test]
