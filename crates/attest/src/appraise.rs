@@ -5,7 +5,7 @@
 
 use model::{
     AppraisalPolicy, AttestationResult, BlockRef, Canonical, ContentId, Digest, EventLog, Evidence, Genesis, NetworkId,
-    NodeId, Registration, Role, TrustAnchors, Validator, domain_message,
+    NodeId, Registration, Role, TrustAnchors, Validator, Verdict, domain_message,
 };
 use subtle::ConstantTimeEq;
 use tpm2_protocol::{
@@ -141,6 +141,26 @@ impl<'a> Expectation<'a> {
             now_ms,
             last_seen: None,
         })
+    }
+
+    /// What was expected of the evidence behind `verdict`, which became final at `verdict_ms`; `None` as above.
+    ///
+    /// Votes take their time to get into a block, so evidence that was fresh for those who voted may be older than the
+    /// policy allows when its verdict is final. It is judged as of the last moment at which they may have voted: before
+    /// the verdict was final, while the evidence was fresh, and not before the verdict's window. If there was no such
+    /// moment, the evidence is stale.
+    pub fn of_verdict(
+        genesis: &'a Genesis,
+        network: NetworkId,
+        verdict: &Verdict,
+        verdict_ms: u64,
+        block: BlockRef,
+    ) -> Option<Self> {
+        let policy = &genesis.appraisal;
+        let fresh_until_ms = block.time_ms.saturating_add(policy.evidence_age_ms_max);
+        let window_began_ms = verdict.window.saturating_mul(policy.window_ms);
+        let voted_ms = verdict_ms.min(fresh_until_ms).max(window_began_ms);
+        Self::of_genesis(genesis, network, &verdict.node, verdict.window, block, voted_ms)
     }
 }
 
@@ -346,7 +366,7 @@ fn check_request(evidence: &Evidence, expectation: &Expectation<'_>) -> Result<(
     if evidence.window != expectation.window {
         return Err(AppraiseError::OtherRequest { what: "window" });
     }
-    if evidence.block != expectation.block {
+    if evidence.block != expectation.block || evidence.block.time_ms > expectation.now_ms {
         return Err(AppraiseError::UnknownBlock);
     }
     let (age_ms, age_ms_max) =

@@ -109,6 +109,14 @@ impl AppraisalPolicy {
     pub fn votes_needed(drawn: usize) -> usize {
         (2 * drawn).div_ceil(3).max(1)
     }
+
+    /// How many appraisers to draw among `validators`, so that the votes needed are more than the validators that
+    /// consensus bears being corrupt (fewer than a third); 3 at least. Fewer would let some of those make a verdict in the
+    /// windows in which enough of them are drawn.
+    pub fn appraisers_for(validators: usize) -> usize {
+        let corrupt = validators.saturating_sub(1) / 3;
+        (3 * corrupt / 2 + 1).max(3)
+    }
 }
 
 /// How shares of keys must be spread (DESIGN.md 4, Custody).

@@ -19,7 +19,7 @@ use attest::{
     unseal_secret,
 };
 use custody::{LocalSealError, NodeIdentity};
-use model::{Canonical, Digest, EncodingError, EventLog, Genesis};
+use model::{Canonical, CustodyMode, Digest, EncodingError, EventLog, Genesis};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use zeroize::Zeroizing;
 
@@ -42,6 +42,11 @@ pub enum NodeError {
     /// The kernel does not keep others out.
     #[error("cannot keep the memory of this process private")]
     Memory(#[source] io::Error),
+    /// The kernel may write this memory to a disk.
+    #[error(
+        "this machine swaps to {0}, where keys and plaintext would end up; this network is one with strict custody"
+    )]
+    Swap(String),
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -103,6 +108,7 @@ impl NodeError {
             Self::NotApproved(_) | Self::Sealed(SealError::NotApproved { .. }) => {
                 "if you built it and trust it: `samovar network approve DIR`, then start the node again".into()
             }
+            Self::Swap(_) => "switch it off (`swapoff -a`), or swap to compressed memory (zram)".into(),
             Self::Config(_) => "`samovar network create DIR` writes working configurations".into(),
             Self::File { .. } | Self::Malformed { .. } | Self::Share { .. } => {
                 "restore the node's whole folder from one backup".into()
@@ -128,6 +134,7 @@ pub fn measured_main(arguments: Vec<OsString>) -> Result<(), NodeError> {
     let (config_path, connection) = read_arguments(arguments)?;
     let config = Config::load(&config_path)?;
     let genesis: Genesis = decode(&config.genesis, Genesis::BYTES_MAX)?;
+    keep_memory_off_disks(genesis.custody)?;
     let mut tpm = open_tpm(&config, connection)?;
     let log = launcher::load(&config.layout.event_log())?;
     let identity = unseal(&config, &mut tpm, &log)?;
@@ -140,6 +147,25 @@ pub fn measured_main(arguments: Vec<OsString>) -> Result<(), NodeError> {
 fn keep_memory_private() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
+}
+
+/// Refuses to run beside a swap file where custody is strict, and warns of it elsewhere.
+fn keep_memory_off_disks(custody: CustodyMode) -> Result<(), NodeError> {
+    // Where there is no such file, there is no swap.
+    let Some(area) = swap_area(&fs::read_to_string("/proc/swaps").unwrap_or_default()) else { return Ok(()) };
+    match custody {
+        CustodyMode::Strict => Err(NodeError::Swap(area)),
+        CustodyMode::Development => {
+            tracing::warn!(area, "this machine swaps: keys and plaintext may end up on its disk");
+            Ok(())
+        }
+    }
+}
+
+/// The first swap area that is not in memory itself, from the text of `/proc/swaps` (a head line, then one area a line).
+fn swap_area(swaps: &str) -> Option<String> {
+    let areas = swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+    areas.map(str::to_owned).find(|area| !area.starts_with("/dev/zram"))
 }
 
 fn run(config: Config, genesis: Genesis, secrets: Secrets) -> Result<(), NodeError> {
@@ -232,6 +258,16 @@ mod tests {
         keep_memory_private().unwrap();
         assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+    }
+
+    #[test]
+    fn memory_that_may_be_swapped_out_is_noticed() {
+        let head = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        let zram = "/dev/zram0                              partition\t8388604\t0\t100\n";
+        let disk = "/swap.img                               file\t\t4194300\t0\t-2\n";
+        assert_eq!(swap_area(""), None);
+        assert_eq!(swap_area(&[head, zram].concat()), None, "compressed memory is memory");
+        assert_eq!(swap_area(&[head, zram, disk].concat()), Some("/swap.img".into()));
     }
 
     fn arguments(text: &str) -> Option<(PathBuf, Option<RawFd>)> {

@@ -293,7 +293,7 @@ fn genesis(
             pcrs: vec![PCR_LAUNCHER],
             verdict_ms,
             window_ms: (verdict_ms / 4).max(1),
-            appraisers: 3,
+            appraisers: AppraisalPolicy::appraisers_for(nodes.len()) as u32,
             evidence_age_ms_max: 30_000,
         },
         custody: CustodyMode::Development,

@@ -60,8 +60,9 @@ pub(crate) fn of(verified: &Verified) -> Checklist {
 fn warnings(verified: &Verified) -> Vec<String> {
     let mut warnings = Vec::new();
     if verified.simulated() {
-        warnings
-            .push("simulated: the executor's TPM is software; this shows how things work, it protects nothing".into());
+        warnings.push(
+            "simulated: this network takes software TPMs; this shows how things work, it protects nothing".into(),
+        );
     }
     if verified.self_measured() {
         warnings.push(

@@ -197,9 +197,10 @@ impl Verified {
         (self.facts.settlement.height(), self.facts.settlement.time_ms())
     }
 
-    /// Whether anything in it rests on software TPMs.
+    /// Whether anything in it may rest on software TPMs: the executor's is one, or the network would take one of a
+    /// custodian or storer, whose verdicts are not in the proof.
     pub fn simulated(&self) -> bool {
-        self.facts.verdict.get().result.simulated
+        self.facts.verdict.get().result.simulated || self.genesis.trust_anchors.simulated()
     }
 
     /// Whether root on the executor's machine could have measured what it liked.

@@ -7,4 +7,5 @@
 )]
 
 mod encoding;
+mod policy;
 mod signatures;

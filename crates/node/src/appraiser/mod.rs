@@ -18,7 +18,7 @@ use attest::{
 use content::Block;
 use custody::NodeIdentity;
 use futures::{StreamExt, stream::FuturesUnordered};
-use model::{Blob, Bytes32, Canonical, ContentId, EventLog, Evidence, NodeId, Registration, Role};
+use model::{Blob, BlockRef, Bytes32, Canonical, ContentId, EventLog, Evidence, NodeId, Registration, Role};
 
 pub(crate) use self::reappraise::{NotAppraised, Reappraiser};
 use crate::{
@@ -167,23 +167,27 @@ impl Appraising {
             return Err(NoVerdict::NobodyDrawn);
         }
         let presentation = self.presentation(window).await?;
+        let block = presentation.evidence.block;
         self.keep(&presentation)?;
         let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
         let subject = Subject::new(*self.network.chain.network_id(), presentation, drawn, committee);
         self.begin(subject);
         let attestation = tokio::select! {
             attestation = self.votes() => attestation?,
-            () = self.window_over(window) => return Err(NoVerdict::TooFewVotes(self.refusals())),
+            () = self.evidence_over(window, block) => return Err(NoVerdict::TooFewVotes(self.refusals())),
         };
         Ok(self.account.send(model::Action::Attest(attestation)).await?)
     }
 
-    /// Returns when votes for `window` are of no use any more: the one after it is over as well.
-    async fn window_over(&self, window: u64) {
-        let window_ms = self.network.chain.genesis().appraisal.window_ms.max(1);
+    /// Returns when nobody will vote any more on evidence made in `window` at `block`: it has aged, or the window after
+    /// its own is over.
+    async fn evidence_over(&self, window: u64, block: BlockRef) {
+        let policy = &self.network.chain.genesis().appraisal;
+        let fresh_until_ms = block.time_ms.saturating_add(policy.evidence_age_ms_max);
         let mut blocks = self.network.index.watch();
+        let over = |time_ms: u64| time_ms > fresh_until_ms || time_ms / policy.window_ms.max(1) > window + 1;
         // An error means that the node is stopping.
-        let _ = blocks.wait_for(|tip| tip.time_ms / window_ms > window + 1).await;
+        let _ = blocks.wait_for(|tip| over(tip.time_ms)).await;
     }
 
     /// A quote for this window and the newest block.

@@ -82,8 +82,8 @@ impl Reappraiser {
         Self { me, chain, content, peers, challenger: Arc::default(), turns: Turns::default() }
     }
 
-    /// Fetches the evidence behind a verdict, appraises it as of the moment the verdict was accepted, and challenges the
-    /// TPM that it names.
+    /// Fetches the evidence behind a verdict, appraises it as of the moment of the votes, and challenges the TPM that it
+    /// names.
     pub(crate) async fn reappraise(&self, verdict: &Finalized<Verdict>) -> Result<Appraised, NotAppraised> {
         let named = verdict.get();
         let _turn = self.turns.of(named.node).await;
@@ -91,9 +91,8 @@ impl Reappraiser {
         let log: EventLog = self.decoded(&evidence.tpm.log, attest::launcher::LOG_BYTES_MAX).await?;
         let block = self.chain.block_at(evidence.block.height).await?;
         let (genesis, network) = (self.chain.genesis(), *self.chain.network_id());
-        let expectation =
-            Expectation::of_genesis(genesis, network, &named.node, named.window, block, verdict.time_ms())
-                .ok_or(NotAppraised::NotApproved(named.node))?;
+        let expectation = Expectation::of_verdict(genesis, network, named, verdict.time_ms(), block)
+            .ok_or(NotAppraised::NotApproved(named.node))?;
         let appraised = attest::appraise(&evidence, &log, &expectation)?;
         if named.node == self.me {
             // This process has unsealed its identity from the very TPM.

@@ -1,7 +1,7 @@
 //! Honest evidence in the wrong place: another network, request, block or set of keys.
 
-use attest::{AppraiseError, Fault, Request, appraise};
-use model::{Blob, BlockRef, Digest, NetworkId};
+use attest::{AppraiseError, Expectation, Fault, Request, appraise};
+use model::{AttestationResult, Blob, BlockRef, Bytes48, Canonical, Digest, Evidence, NetworkId, Round, Seed, Verdict};
 
 use crate::fixture::{Node, block, expectation, fixture, judge, node_id, now_ms, request};
 
@@ -51,6 +51,48 @@ fn stale_evidence_is_refused_and_the_attester_asked_again() {
     let refused = appraise(&evidence, &node.log, &expected).unwrap_err();
     assert!(matches!(refused, AppraiseError::Stale { age_ms, .. } if age_ms == age_ms_max + 1), "{refused}");
     assert_eq!(refused.fault(), Fault::Timing);
+}
+
+#[test]
+fn the_evidence_behind_a_verdict_was_fresh_when_they_voted() {
+    let mut node = Node::start(0);
+    let genesis = &fixture().genesis;
+    let (age_ms_max, window_ms) = (genesis.appraisal.evidence_age_ms_max, genesis.appraisal.window_ms);
+    let window = block().time_ms / window_ms;
+    let evidence = node.evidence_for(Request { window, ..request() });
+    let log = node.log.clone();
+    let judge_at = |evidence: &Evidence, verdict: &Verdict, verdict_ms: u64| {
+        let expected =
+            Expectation::of_verdict(genesis, fixture().network, verdict, verdict_ms, evidence.block).unwrap();
+        appraise(evidence, &log, &expected)
+    };
+
+    // The votes took their time, up to the end of the window after their own.
+    let verdict = verdict(&evidence, window);
+    assert!(judge_at(&evidence, &verdict, block().time_ms).is_ok());
+    assert!(judge_at(&evidence, &verdict, block().time_ms + age_ms_max + 1).is_ok());
+    assert!(judge_at(&evidence, &verdict, (window + 2) * window_ms - 1).is_ok());
+
+    // Evidence from after its verdict, and evidence kept for a later window.
+    assert!(matches!(judge_at(&evidence, &verdict, block().time_ms - 1), Err(AppraiseError::UnknownBlock)));
+    let later = block().time_ms.div_ceil(window_ms) + age_ms_max.div_ceil(window_ms);
+    let kept = node.evidence_for(Request { window: later, ..request() });
+    let refused = judge_at(&kept, &self::verdict(&kept, later), later * window_ms).unwrap_err();
+    assert!(matches!(refused, AppraiseError::Stale { .. }), "{refused}");
+}
+
+fn verdict(evidence: &Evidence, window: u64) -> Verdict {
+    Verdict {
+        node: evidence.registration.node,
+        registration: evidence.registration.digest(),
+        evidence: evidence.block_id(),
+        window,
+        result: AttestationResult { simulated: true, self_measured: true, release_counter: 2 },
+        seed: Seed { round: Round { epoch: 0, view: 1 }, signature: Bytes48([0; 48]) },
+        drawn: Vec::new(),
+        votes: Vec::new(),
+        expires_ms: u64::MAX,
+    }
 }
 
 #[test]
