@@ -254,8 +254,8 @@ type Checkpoint struct {
 	LogRoot Digest
 }
 
-// isBeside says that a head may be of the checkpoint's history, and whether their logs are the same.
-func (c Checkpoint) isBeside(header Header) (same bool, err error) {
+// check demands that a head may be of the checkpoint's history, and answers whether it is shown to be.
+func (c Checkpoint) check(header Header, extension *Extension) (linked bool, err error) {
 	heights := cmp.Compare(header.Height, c.Height)
 	if cmp.Compare(header.TimeMs, c.TimeMs) != heights || cmp.Compare(header.LogSize, c.LogSize)*heights < 0 ||
 		heights == 0 && header.LogSize != c.LogSize {
@@ -264,5 +264,16 @@ func (c Checkpoint) isBeside(header Header) (same bool, err error) {
 	if header.LogSize == c.LogSize && header.LogRoot != c.LogRoot {
 		return false, errors.New("the head has another log than the checkpoint")
 	}
-	return header.LogSize == c.LogSize, nil
+	if header.LogSize == c.LogSize || extension == nil {
+		return header.LogSize == c.LogSize, nil
+	}
+	if header.LogSize > c.LogSize {
+		linked = extension.links(c.LogSize, header.LogSize, c.LogRoot, header.LogRoot)
+	} else {
+		linked = extension.links(header.LogSize, c.LogSize, header.LogRoot, c.LogRoot)
+	}
+	if !linked {
+		err = errors.New("the extension does not link the logs of head and checkpoint")
+	}
+	return linked, err
 }

@@ -72,3 +72,53 @@ func inclusionRoot(leaf Digest, index, size uint64, path []Digest) (Digest, erro
 	right, err := inclusionRoot(leaf, index-half, size-half, path)
 	return nodeHash(top, right), err
 }
+
+// Extension shows that a longer log begins with a shorter one (2.1.4).
+type Extension struct {
+	From    uint64   `cbor:"from"`
+	To      uint64   `cbor:"to"`
+	Digests []Digest `cbor:"digests"`
+}
+
+// links says whether it shows that of two different logs.
+func (e Extension) links(shorter, longer uint64, shorterRoot, longerRoot Digest) bool {
+	if e.From != shorter || e.To != longer || shorter >= longer {
+		return false
+	}
+	if shorter == 0 {
+		return len(e.Digests) == 0 && shorterRoot == hash()
+	}
+	old, new, left, ok := extend(shorter, longer, true, shorterRoot, e.Digests)
+	return ok && len(left) == 0 && old == shorterRoot && new == longerRoot
+}
+
+// extend follows SUBPROOF of 2.1.4.1: it returns the roots of the first `old` and of all `size` leaves of a subtree, and
+// the digests that it did not need. known is the root that need not be told: that of a subtree which is the whole old log.
+func extend(old, size uint64, whole bool, known Digest, digests []Digest) (oldRoot, newRoot Digest, left []Digest, ok bool) {
+	if old == size && whole {
+		return known, known, digests, true
+	}
+	var told Digest
+	if old == size {
+		told, left, ok = next(digests)
+		return told, told, left, ok
+	}
+	half := split(size)
+	if old <= half {
+		if oldRoot, newRoot, left, ok = extend(old, half, whole, known, digests); ok {
+			told, left, ok = next(left)
+		}
+		return oldRoot, nodeHash(newRoot, told), left, ok
+	}
+	if oldRoot, newRoot, left, ok = extend(old-half, size-half, false, known, digests); ok {
+		told, left, ok = next(left)
+	}
+	return nodeHash(told, oldRoot), nodeHash(told, newRoot), left, ok
+}
+
+func next(digests []Digest) (first Digest, left []Digest, ok bool) {
+	if len(digests) == 0 {
+		return Digest{}, nil, false
+	}
+	return digests[0], digests[1:], true
+}

@@ -6,16 +6,20 @@
 //	verifier-go PROOF NETWORK.toml [RESULT]
 //
 // PROOF is the file that `samovar run` writes, NETWORK.toml the one thing that is believed. With RESULT, the folder beside
-// the proof, it also checks that the files there are the proven ones. It prints what it checked, and `verified` at the
-// end; or which link is broken, and exits with 1.
+// the proof, it also checks that the files there are the proven ones. If NETWORK.toml pins a checkpoint, the file
+// `extension` beside PROOF links the two. It prints what it checked, and `verified` at the end; or which link is broken, and
+// exits with 1.
 //
 // The code follows docs/spec/proof.md link by link: verify.go has their order.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -44,7 +48,13 @@ func run(out io.Writer, path, networkPath string, result []string) error {
 	if err != nil {
 		return err
 	}
-	proof, err := verify(bytes, network)
+	var extension *Extension
+	if network.Checkpoint != nil {
+		if extension, err = readExtension(filepath.Join(filepath.Dir(path), "extension")); err != nil {
+			return err
+		}
+	}
+	proof, err := verify(bytes, network, extension)
 	if err != nil {
 		return err
 	}
@@ -55,6 +65,24 @@ func run(out io.Writer, path, networkPath string, result []string) error {
 	}
 	proof.print(out, len(result) > 0)
 	return nil
+}
+
+const extensionBytesMax = 4096
+
+// readExtension reads what links a proof to a checkpoint; there need not be any.
+func readExtension(path string) (*Extension, error) {
+	encoded, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	extension := &Extension{}
+	if err := unmarshal(encoded, extensionBytesMax, extension); err != nil {
+		return nil, &Broken{linkFinality, fmt.Errorf("%s: %w", path, err)}
+	}
+	return extension, nil
 }
 
 // print says what holds, link by link, and what a verifier must say beside it.

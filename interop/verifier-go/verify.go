@@ -41,12 +41,13 @@ const (
 
 // Proof is a proof under check. Each link relies on what the links before it found.
 type Proof struct {
-	network Network
-	key     networkKey
-	bundle  Bundle
-	genesis Genesis
-	head    Header
-	records []provenRecord
+	network   Network
+	extension *Extension
+	key       networkKey
+	bundle    Bundle
+	genesis   Genesis
+	head      Header
+	records   []provenRecord
 
 	// Of the records:
 	task         *Encoded[Task]
@@ -81,9 +82,10 @@ func (o object) applied() *Terms             { return &o.terms.Fact.Terms.Value.
 // places are the records of the task's own facts.
 type places struct{ task, assignment, settlement, verdict, registration provenRecord }
 
-// verify checks a proof; the error is a *Broken.
-func verify(bytes []byte, network Network) (*Proof, error) {
-	p := &Proof{network: network}
+// verify checks a proof; the error is a *Broken. The extension is what is beside the proof to link it to a checkpoint, if
+// anything is.
+func verify(bytes []byte, network Network, extension *Extension) (*Proof, error) {
+	p := &Proof{network: network, extension: extension}
 	links := []struct {
 		name  string
 		holds func() error
@@ -173,8 +175,8 @@ func (p *Proof) checkFinality() (err error) {
 		p.note("no checkpoint is pinned")
 		return nil
 	}
-	same, err := p.network.Checkpoint.isBeside(p.head)
-	if err == nil && !same {
+	linked, err := p.network.Checkpoint.check(p.head, p.extension)
+	if err == nil && !linked {
 		p.note("nothing links the head to the checkpoint")
 	}
 	return err

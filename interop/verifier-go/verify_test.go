@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -47,7 +48,7 @@ func TestVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = verify(bytes, network)
+			_, err = verify(bytes, network, nil)
 			var broken *Broken
 			switch {
 			case err == nil && c.Broken != "":
@@ -74,13 +75,13 @@ func TestChangedBytes(t *testing.T) {
 	}
 	for position := 0; position < len(proof); position += 5 {
 		proof[position] ^= 1 << (position % 8)
-		if _, err := verify(proof, network); err == nil {
+		if _, err := verify(proof, network, nil); err == nil {
 			t.Errorf("byte %d can be changed", position)
 		}
 		proof[position] ^= 1 << (position % 8)
 	}
 	for length := 0; length < len(proof); length += 97 {
-		if _, err := verify(proof[:length], network); err == nil {
+		if _, err := verify(proof[:length], network, nil); err == nil {
 			t.Errorf("%d bytes are enough", length)
 		}
 	}
@@ -93,7 +94,7 @@ func TestNetworkFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verified, err := verify(proof, good)
+	verified, err := verify(proof, good, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,10 +115,49 @@ func TestNetworkFile(t *testing.T) {
 	} {
 		network := good
 		c.change(&network)
-		_, err := verify(proof, network)
+		_, err := verify(proof, network, nil)
 		var broken *Broken
 		if errors.As(err, &broken); err == nil && c.broken != "" || err != nil && broken.Link != c.broken {
 			t.Errorf("%s: %v, not a broken %q", what, err, c.broken)
+		}
+	}
+}
+
+// What 2.1.4.1 of RFC 9162 makes of every pair of sizes links them, and nothing less does.
+func TestExtensions(t *testing.T) {
+	var leaves []Digest
+	for i := range uint64(40) {
+		leaves = append(leaves, leafHash(u64(i)))
+	}
+	var subproof func(old int, of []Digest, whole bool) []Digest
+	subproof = func(old int, of []Digest, whole bool) []Digest {
+		if old == len(of) && whole {
+			return nil
+		}
+		if old == len(of) {
+			return []Digest{treeRoot(of)}
+		}
+		half := int(split(uint64(len(of))))
+		if old <= half {
+			return append(subproof(old, of[:half], whole), treeRoot(of[half:]))
+		}
+		return append(subproof(old-half, of[half:], false), treeRoot(of[:half]))
+	}
+	for size := 2; size <= len(leaves); size++ {
+		for old := 1; old < size; old++ {
+			from, to := treeRoot(leaves[:old]), treeRoot(leaves[:size])
+			good := Extension{uint64(old), uint64(size), subproof(old, leaves[:size], true)}
+			if !good.links(uint64(old), uint64(size), from, to) {
+				t.Errorf("%d is not linked to %d", old, size)
+			}
+			if good.links(uint64(old), uint64(size), to, to) || good.links(uint64(old), uint64(size), from, from) {
+				t.Errorf("%d is linked to %d by other roots", old, size)
+			}
+			short := Extension{good.From, good.To, good.Digests[1:]}
+			long := Extension{good.From, good.To, append(slices.Clip(good.Digests), from)}
+			if short.links(uint64(old), uint64(size), from, to) || long.links(uint64(old), uint64(size), from, to) {
+				t.Errorf("%d is linked to %d by too few or too many digests", old, size)
+			}
 		}
 	}
 }

@@ -1,9 +1,12 @@
 //! Other networks, other keys, other histories.
 
 use model::*;
-use proof::{Checkpoint, Extras, Link, Network, Proof, ProofError, verify_with};
+use proof::{Checkpoint, Link, Network, Proof, ProofError};
 
-use crate::{interop::verify, story::Story};
+use crate::{
+    interop::{Extension, verify, verify_linked},
+    story::Story,
+};
 
 fn link(bytes: &[u8], network: &Network) -> Link {
     let error = verify(bytes, network).unwrap_err();
@@ -96,11 +99,11 @@ fn a_checkpoint_is_not_contradicted() {
     });
     assert!(notes(&earlier).contains("no proof links"));
     let extension = chain.prove_extension(early.log_size());
-    let extras = Extras { consistency: Some(&extension.digests), ..Extras::default() };
-    let linked = verify_with(&bytes, &earlier, &extras).unwrap();
+    let (from, to) = (early.log_size(), head.log_size());
+    let linked = verify_linked(&bytes, &earlier, &Extension { from, to, digests: extension.digests.clone() }).unwrap();
     assert!(!linked.checklist().warnings.join("\n").contains("checkpoint"));
-    let wrong = Extras { consistency: Some(&extension.digests[1..]), ..Extras::default() };
-    assert!(matches!(verify_with(&bytes, &earlier, &wrong), Err(ProofError::Checkpoint)));
+    let short = Extension { from, to, digests: extension.digests[1..].to_vec() };
+    assert!(matches!(verify_linked(&bytes, &earlier, &short), Err(ProofError::Checkpoint)));
 }
 
 #[test]

@@ -13,7 +13,8 @@ use std::{
 };
 
 use model::{Canonical as _, Digest, FailureClass, NetworkId, Outcome};
-use proof::{Network, ProofError, Verified};
+use proof::{Extras, Network, ProofError, Verified};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::story::Story;
@@ -22,8 +23,28 @@ use crate::story::Story;
 /// task, its outcome and every payment.
 #[track_caller]
 pub(crate) fn verify(bundle: &[u8], network: &Network) -> Result<Verified, ProofError> {
-    let ours = proof::verify(bundle, network);
-    if let Some(theirs) = verifier_go().map(|binary| ask(binary, bundle, network)) {
+    agreed(bundle, network, None)
+}
+
+/// The same, with what links the proof to the network's checkpoint.
+#[track_caller]
+pub(crate) fn verify_linked(bundle: &[u8], network: &Network, extension: &Extension) -> Result<Verified, ProofError> {
+    agreed(bundle, network, Some(extension))
+}
+
+/// The file `extension` beside a proof.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Extension {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) digests: Vec<Digest>,
+}
+
+#[track_caller]
+fn agreed(bundle: &[u8], network: &Network, extension: Option<&Extension>) -> Result<Verified, ProofError> {
+    let extras = Extras { consistency: extension.map(|it| it.digests.as_slice()), ..Extras::default() };
+    let ours = proof::verify_with(bundle, network, &extras);
+    if let Some(theirs) = verifier_go().map(|binary| ask(binary, bundle, network, extension)) {
         let stated = ours.as_ref().map(stated).map_err(|broken| broken.link().to_string());
         assert_eq!(stated, theirs, "ours and the other verifier's; ours in full: {:?}", ours.as_ref().err());
     }
@@ -54,17 +75,22 @@ fn go(arguments: &[&str]) {
 }
 
 /// What the other verifier says: the lines that [`stated`] makes of ours, or the link that breaks.
-fn ask(binary: &Path, bundle: &[u8], network: &Network) -> Result<Vec<String>, String> {
+fn ask(binary: &Path, bundle: &[u8], network: &Network, extension: Option<&Extension>) -> Result<Vec<String>, String> {
     let folder = TempDir::new().unwrap();
     let (proof, file) = (folder.path().join("proof"), folder.path().join("network.toml"));
     fs::write(&proof, bundle).unwrap();
     fs::write(&file, toml(network)).unwrap();
+    if let Some(extension) = extension {
+        fs::write(folder.path().join("extension"), extension.to_bytes()).unwrap();
+    }
     let out = Command::new(binary).args([&proof, &file]).output().unwrap();
     let (said, complaint) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
     if out.status.success() {
         assert!(said.ends_with("\nverified\n"), "{said}");
         let words = ["task ", "outcome ", "payments "];
-        return Ok(said.lines().filter(|line| words.iter().any(|word| line.starts_with(word))).map(one_line).collect());
+        let stated = said.lines().filter(|line| words.iter().any(|word| line.starts_with(word))).map(one_line);
+        let linked = !said.lines().any(|line| line.starts_with("note ") && line.contains("checkpoint"));
+        return Ok(stated.chain([format!("linked to a checkpoint: {linked}")]).collect());
     }
     assert!(said.is_empty() && out.status.code() == Some(1), "{said}{complaint}");
     let link = complaint.strip_prefix("error: link ").and_then(|rest| rest.split_once(" is broken: "));
@@ -82,7 +108,9 @@ fn stated(verified: &Verified) -> Vec<String> {
         Outcome::Done(result) => format!("outcome done: {} in {}", result.seal.plaintext_root, result.ciphertext),
         Outcome::Failed(class) => format!("outcome failed: {class}"),
     };
-    payments.chain([format!("task {}", verified.task_id()), outcome]).collect()
+    let linked = !verified.checklist().warnings.iter().any(|warning| warning.starts_with("checkpoint:"));
+    let linked = format!("linked to a checkpoint: {linked}");
+    payments.chain([format!("task {}", verified.task_id()), outcome, linked]).collect()
 }
 
 /// The network file, as `docs/spec/network.md` has it.
