@@ -45,7 +45,7 @@ func (p *Proof) openEvidence() error {
 
 func (p *Proof) checkEvidence() error {
 	result := p.verdict.Result
-	if result.Simulated {
+	if result.Simulated || len(p.genesis.TrustAnchors.Simulated) != 0 {
 		p.note("simulated")
 	}
 	if result.SelfMeasured {

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::story::Story;
 
 /// Verifies, and demands that the other verifier agrees: on whether the proof holds, on the link that breaks, and on the
-/// task, its outcome and every payment.
+/// task, its outcome, every payment, and what must be said beside.
 #[track_caller]
 pub(crate) fn verify(bundle: &[u8], network: &Network) -> Result<Verified, ProofError> {
     agreed(bundle, network, None)
@@ -89,8 +89,9 @@ fn ask(binary: &Path, bundle: &[u8], network: &Network, extension: Option<&Exten
         assert!(said.ends_with("\nverified\n"), "{said}");
         let words = ["task ", "outcome ", "payments "];
         let stated = said.lines().filter(|line| words.iter().any(|word| line.starts_with(word))).map(one_line);
-        let linked = !said.lines().any(|line| line.starts_with("note ") && line.contains("checkpoint"));
-        return Ok(stated.chain([format!("linked to a checkpoint: {linked}")]).collect());
+        let notes = |about| said.lines().any(|line| line.starts_with("note ") && line.contains(about));
+        let notes = [notes("simulated"), notes("self-measured"), notes("checkpoint"), notes("appraised")];
+        return Ok(stated.chain([format!("notes {notes:?}")]).collect());
     }
     assert!(said.is_empty() && out.status.code() == Some(1), "{said}{complaint}");
     let link = complaint.strip_prefix("error: link ").and_then(|rest| rest.split_once(" is broken: "));
@@ -108,9 +109,10 @@ fn stated(verified: &Verified) -> Vec<String> {
         Outcome::Done(result) => format!("outcome done: {} in {}", result.seal.plaintext_root, result.ciphertext),
         Outcome::Failed(class) => format!("outcome failed: {class}"),
     };
-    let linked = !verified.checklist().warnings.iter().any(|warning| warning.starts_with("checkpoint:"));
-    let linked = format!("linked to a checkpoint: {linked}");
-    payments.chain([format!("task {}", verified.task_id()), outcome, linked]).collect()
+    let warnings = verified.checklist().warnings;
+    let notes = ["simulated:", "self-measured:", "checkpoint:", "evidence:"];
+    let notes = notes.map(|about| warnings.iter().any(|warning| warning.starts_with(about)));
+    payments.chain([format!("task {}", verified.task_id()), outcome, format!("notes {notes:?}")]).collect()
 }
 
 /// The network file, as `docs/spec/network.md` has it.
