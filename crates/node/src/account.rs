@@ -58,7 +58,7 @@ impl Account {
     /// Starts the task that owns the account.
     pub(crate) fn start(chain: Chain, index: Arc<Index>, identity: Arc<custody::NodeIdentity>) -> Self {
         let (queue, wishes) = mpsc::channel(QUEUE_MAX);
-        let worker = Worker { chain, index, identity, base: 0, pending: VecDeque::new() };
+        let worker = Worker { chain, index, identity, base: 0, pending: VecDeque::new(), taken: Taken::default() };
         tokio::spawn(worker.run(wishes));
         Self { queue }
     }
@@ -81,6 +81,25 @@ struct Worker {
     /// Nonce of the first pending transaction.
     base: u64,
     pending: VecDeque<Pending>,
+    taken: Taken,
+}
+
+/// Finds out who took the nonce of the first pending transaction, when the state says that it is taken.
+///
+/// The state is at most a block ahead of what this node knows to be in blocks. So most often it was that transaction
+/// itself; signing it again then would have the ledger refuse the second one, and hold up everything behind it.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Height of the newest known block when the state first said so.
+    since: Option<u64>,
+}
+
+impl Taken {
+    /// Whether another transaction of this account has taken it: one of an earlier life of this process.
+    fn by_another(&mut self, is_final: bool, head: u64) -> bool {
+        let since = *self.since.get_or_insert(head);
+        !is_final && head > since
+    }
 }
 
 struct Pending {
@@ -157,10 +176,16 @@ impl Worker {
             }
             if let Some(front) = self.pending.pop_front() {
                 self.base += 1;
+                self.taken = Taken::default();
                 // Whoever asked may have gone.
                 let _ = front.done.send(Ok(height));
             }
         }
+    }
+
+    /// Whether a transaction is in a block, even one that the index has not read yet.
+    fn is_final(&self, id: &Digest) -> bool {
+        matches!(self.chain.consensus().status(id), TransactionStatus::Final { .. })
     }
 
     /// Looks after transactions that no block has taken for a while.
@@ -171,14 +196,20 @@ impl Worker {
         }
         let Ok(nonce) = self.finalized_nonce().await else { return };
         self.settle();
-        if nonce != self.base {
-            // Another transaction of this account has taken the nonce: one of an earlier life of this process.
-            return self.sign_again(nonce);
-        }
         let Some(front) = self.pending.front() else { return };
+        if nonce != self.base {
+            let (is_final, head) = (self.is_final(&front.id), self.chain.consensus().head().height);
+            if self.taken.by_another(is_final, head) {
+                self.sign_again(nonce);
+            }
+            return;
+        }
+        self.taken = Taken::default();
         match self.chain.admit(&front.bytes).await {
             Ok(()) => self.send_again(),
             Err(Inadmissible::Chain(cause)) => tracing::debug!(error = %cause, "transaction not looked at"),
+            // A block came since the nonce was read, perhaps with this very transaction: look again.
+            Err(Inadmissible::Refused(ledger::Refusal::Nonce { .. })) => {}
             Err(reason) => {
                 if let Some(front) = self.pending.pop_front() {
                     let action = front.action.name();
@@ -198,10 +229,29 @@ impl Worker {
 
     fn sign_again(&mut self, base: u64) {
         self.base = base;
+        self.taken = Taken::default();
         for (pending, nonce) in std::mem::take(&mut self.pending).into_iter().zip(base..) {
             let pending = self.sign(pending.action, nonce, pending.done);
             self.submit(&pending.bytes);
             self.pending.push_back(pending);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Taken;
+
+    #[test]
+    fn a_nonce_is_another_transactions_only_when_blocks_have_shown_it() {
+        // The state has the block already, the list of blocks not yet: it is our own.
+        let mut taken = Taken::default();
+        assert!(!taken.by_another(false, 10));
+        assert!(!taken.by_another(false, 10), "nothing new was seen");
+        assert!(!taken.by_another(true, 11), "there it is");
+        // Another one was in that block.
+        let mut taken = Taken::default();
+        assert!(!taken.by_another(false, 10));
+        assert!(taken.by_another(false, 11));
     }
 }
