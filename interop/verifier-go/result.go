@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/bits"
 	"os"
 	"path/filepath"
@@ -72,6 +73,9 @@ func paddedLength(length uint64) uint64 {
 	e := bits.Len64(length) - 1
 	s := bits.Len(uint(e))
 	mask := uint64(1)<<(e-s) - 1
+	if length+mask < length {
+		return math.MaxUint64
+	}
 	return (length + mask) &^ mask
 }
 

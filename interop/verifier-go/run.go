@@ -92,11 +92,17 @@ func (p *Proof) checkStorage() error {
 		}
 		return nil
 	}
-	most := p.assignment.OutputBytesMax
-	if done.CiphertextBytes > saturatingAdd(most, most/8, 1<<20) {
+	if done.CiphertextBytes > mostSealed(p.assignment.OutputBytesMax) {
 		return errors.New("the result is larger than its limit allows")
 	}
 	return p.checkCopies(p.settlement.Storage, p.receipt.Executor, done.Ciphertext, done.CiphertextBytes, done.Leaves)
+}
+
+// mostSealed is the length of the longest ciphertext of a result of which `most` bytes may leave: they, the frame of an
+// archive of at most 4096 files, padding, and a tag for each chunk.
+func mostSealed(most uint64) uint64 {
+	padded := paddedLength(saturatingAdd(most, 64, 24*min(most, 4096)))
+	return saturatingAdd(padded, 16*((padded-1)/chunkBytes+1))
 }
 
 func saturatingMul(a, b uint64) uint64 {

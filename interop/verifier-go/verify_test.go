@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,17 @@ func TestVectors(t *testing.T) {
 	}
 	if len(cases) < 10 {
 		t.Fatalf("only %d vectors", len(cases))
+	}
+}
+
+// Padding, frame and tags of a result, as far as numbers go.
+func TestMostSealed(t *testing.T) {
+	for most, sealed := range map[uint64]uint64{
+		0: 4112, 1000: 25_616, 1 << 20: 1<<20 + 4<<15 + 2*16, math.MaxUint64: math.MaxUint64, 1<<64 - 1<<18: math.MaxUint64,
+	} {
+		if got := mostSealed(most); got != sealed {
+			t.Errorf("%d for %d, not %d", got, most, sealed)
+		}
 	}
 }
 

@@ -16,8 +16,8 @@ use crate::{
     wrap::{WrapError, seal_to},
 };
 
-/// Most files in an archive.
-const FILES_MAX: usize = 65_536;
+/// Most files in an archive: no guest can leave more.
+const FILES_MAX: usize = 4096;
 /// Most bytes of a path in an archive.
 const PATH_BYTES_MAX: usize = 1024;
 

@@ -1,22 +1,45 @@
 //! Decides what may leave a run.
 //!
 //! A rule comes from the owners' terms; where several owners' data meet, the strictest holds. What a rule does not admit
-//! does not leave in part: a cut-off result would say where it was cut. Today there is one rule, the most bytes of output;
-//! review, statistical checks and differential privacy (DESIGN.md 4, Disclosure) are further variants of [`Rule`].
+//! does not leave in part: a cut-off result would say where it was cut. What is no result but tells the requester how the run
+//! went, the exit code and standard error, gets the room that the result leaves. Today there is one rule, the most bytes; review, statistical checks and differential privacy (DESIGN.md 4, Disclosure) are further variants of [`Rule`].
 //!
 //! This crate holds no data at rest, no keys and no budget, and knows neither ledger nor sandbox.
 #![forbid(unsafe_code)]
 
+/// Bytes of an exit code.
+const EXIT_CODE_BYTES: u64 = 4;
+
 /// What the owners of a task's objects let out together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Most bytes of standard output, files and their names together.
+    /// Most bytes of all that leaves: standard output, files and their paths, exit code, standard error.
     pub output_bytes_max: u64,
 }
 
-/// An output that may not leave. The guest, or whoever wrote it, is at fault.
+/// What a run left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Bytes of standard output, of files and of their paths.
+    pub result_bytes: u64,
+    /// What the guest ended with.
+    pub exit_code: i32,
+    /// Bytes of standard error.
+    pub stderr_bytes: u64,
+}
+
+/// What of it leaves: the whole result, and of the rest what there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The guest's, if there is room for its four bytes; else 0 or 1, for success or not.
+    pub exit_code: i32,
+    /// How much of standard error, from its beginning.
+    pub stderr_bytes: u64,
+}
+
+/// A result that may not leave. The guest, or whoever wrote it, is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the output has {bytes} bytes, the owners let out at most {bytes_max}")]
+#[error("the result has {bytes} bytes, the owners let out at most {bytes_max}")]
 pub struct Withheld {
     /// What the run left.
     pub bytes: u64,
@@ -31,15 +54,17 @@ impl Rule {
         Self { output_bytes_max: self.output_bytes_max.min(other.output_bytes_max) }
     }
 
-    /// Whether an output of `bytes` bytes may leave.
+    /// What may leave of what a run left.
     ///
     /// # Errors
     /// [`Withheld`]; then nothing of it may.
-    pub fn admit(&self, bytes: u64) -> Result<(), Withheld> {
-        if bytes <= self.output_bytes_max {
-            return Ok(());
-        }
-        Err(Withheld { bytes, bytes_max: self.output_bytes_max })
+    pub fn admit(&self, left: &Left) -> Result<Admitted, Withheld> {
+        let withheld = Withheld { bytes: left.result_bytes, bytes_max: self.output_bytes_max };
+        let room = self.output_bytes_max.checked_sub(left.result_bytes).ok_or(withheld)?;
+        Ok(match room.checked_sub(EXIT_CODE_BYTES) {
+            Some(room) => Admitted { exit_code: left.exit_code, stderr_bytes: left.stderr_bytes.min(room) },
+            None => Admitted { exit_code: i32::from(left.exit_code != 0), stderr_bytes: 0 },
+        })
     }
 }
 
@@ -47,11 +72,26 @@ impl Rule {
 mod tests {
     use super::*;
 
+    fn admit(output_bytes_max: u64, result_bytes: u64) -> Result<Admitted, Withheld> {
+        Rule { output_bytes_max }.admit(&Left { result_bytes, exit_code: 0x1234_5678, stderr_bytes: 50 })
+    }
+
     #[test]
     fn one_byte_too_many_stays() {
-        let rule = Rule { output_bytes_max: 100 };
-        assert_eq!(rule.admit(100), Ok(()));
-        assert_eq!(rule.admit(101), Err(Withheld { bytes: 101, bytes_max: 100 }));
+        assert!(admit(100, 100).is_ok());
+        assert_eq!(admit(100, 101), Err(Withheld { bytes: 101, bytes_max: 100 }));
+    }
+
+    #[test]
+    fn exit_code_and_standard_error_get_the_room_that_the_result_leaves() {
+        let whole = |stderr_bytes| Ok(Admitted { exit_code: 0x1234_5678, stderr_bytes });
+        assert_eq!(admit(100, 46), whole(50));
+        assert_eq!(admit(100, 47), whole(49));
+        assert_eq!(admit(100, 96), whole(0));
+        assert_eq!(admit(100, 97), Ok(Admitted { exit_code: 1, stderr_bytes: 0 }), "three bytes are no exit code");
+        assert_eq!(admit(0, 0), Ok(Admitted { exit_code: 1, stderr_bytes: 0 }));
+        let success = Left { result_bytes: 0, exit_code: 0, stderr_bytes: 1 };
+        assert_eq!(Rule { output_bytes_max: 0 }.admit(&success), Ok(Admitted { exit_code: 0, stderr_bytes: 0 }));
     }
 
     #[test]
@@ -59,7 +99,5 @@ mod tests {
         let (strict, lax) = (Rule { output_bytes_max: 0 }, Rule { output_bytes_max: u64::MAX });
         assert_eq!(strict.strictest(lax), strict);
         assert_eq!(lax.strictest(strict), strict);
-        assert!(strict.admit(1).is_err());
-        assert!(strict.admit(0).is_ok());
     }
 }

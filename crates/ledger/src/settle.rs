@@ -2,7 +2,7 @@
 
 use model::{
     AccountId, Completion, ContentId, Fact, FailureClass, Genesis, NodeId, ObjectKind, Outcome, Payment, ResultSeal,
-    Settlement, Signed, StorageAck, Task, TaskId,
+    Settlement, Signed, StorageAck, Task, TaskId, sealed_length,
 };
 
 use crate::{
@@ -14,11 +14,17 @@ use crate::{
     view::{Halt, View},
 };
 
-/// Most bytes of the sealed result of a run from which `output_bytes_max` bytes may leave: padding adds at most an eighth,
-/// the frame (names, the exit code, 64 KiB of stderr, tags) less than 1 MiB.
+/// Most bytes of the sealed result of a run from which `output_bytes_max` bytes may leave: what leaves and the frame of its
+/// archive, padded as every file is, with a tag for each chunk.
 pub fn result_bytes_max(output_bytes_max: u64) -> u64 {
-    const FRAME_BYTES: u64 = 1 << 20;
-    output_bytes_max.saturating_add(output_bytes_max / 8).saturating_add(FRAME_BYTES)
+    /// Names of the archive's fields, their lengths, the exit code where it is not counted.
+    const FRAME_BYTES: u64 = 64;
+    /// Names and lengths of a file's fields. Its path has at least one byte, which is counted.
+    const FILE_FRAME_BYTES: u64 = 24;
+    /// No guest can leave more.
+    const FILES_MAX: u64 = 4096;
+    let frame = FRAME_BYTES + FILE_FRAME_BYTES * output_bytes_max.min(FILES_MAX);
+    output_bytes_max.checked_add(frame).and_then(sealed_length).unwrap_or(u64::MAX)
 }
 
 /// An executor ends its task, or what it can do for it.

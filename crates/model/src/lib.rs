@@ -15,6 +15,7 @@ mod ids;
 pub mod log;
 mod node;
 mod object;
+mod padding;
 mod record;
 mod signed;
 mod task;
@@ -34,6 +35,7 @@ pub use node::{
 pub use object::{
     Column, Custodian, Deposit, DepositAck, Description, Manifest, ObjectKind, PublishedObject, Seal, StorageAck, Suite,
 };
+pub use padding::{PLAINTEXT_CHUNK_BYTES, padded_length, sealed_length};
 pub use record::{Fact, FactKind, Record, Releases};
 pub use signed::{BadSignature, Signable, Signed, domain, domain_message};
 pub use task::{

@@ -4,7 +4,7 @@
 //! files; with it, anybody can be shown that these very bytes came out of the proven run.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use model::{Bytes32, Digest, log::Frontier};
+use model::{Bytes32, Digest, PLAINTEXT_CHUNK_BYTES, log::Frontier, padded_length};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -21,8 +21,7 @@ pub struct ResultOpening {
     pub leaf_key: Bytes32,
 }
 
-/// Bytes of plaintext in a full chunk: 1 MiB less the tag (`docs/spec/object.md`).
-const CHUNK_BYTES: usize = (1 << 20) - 16;
+const CHUNK_BYTES: usize = PLAINTEXT_CHUNK_BYTES as usize;
 const LEAF_DOMAIN: &[u8] = b"samovar/v1/leaf";
 
 /// Checks that `archive` (the plaintext of the sealed result) is what the receipt commits to.
@@ -34,7 +33,9 @@ pub fn check_result(verified: &Verified, opening: &ResultOpening, archive: &[u8]
     if archive.len() as u64 != opening.length {
         return Err(ProofError::Result("its length is not the one that was committed to"));
     }
-    let padded = padded_length(archive.len()).ok_or(ProofError::Result("it is too long"))?;
+    let padded = padded_length(opening.length)
+        .and_then(|padded| usize::try_from(padded).ok())
+        .ok_or(ProofError::Result("it is too long"))?;
     if (padded.div_ceil(CHUNK_BYTES).max(1)) as u64 != result.seal.chunks {
         return Err(ProofError::Result("it has another number of chunks"));
     }
@@ -67,13 +68,4 @@ fn salt(leaf_key: &Bytes32, index: u64) -> [u8; 32] {
     let mut salt = Hmac::<Sha256>::new_from_slice(&leaf_key.0).expect("HMAC takes keys of any length");
     salt.update(&index.to_be_bytes());
     salt.finalize().into_bytes().into()
-}
-
-/// Padmé of at least 4 KiB, as sealing pads.
-fn padded_length(length: usize) -> Option<usize> {
-    let length = length.max(4096);
-    let exponent = length.ilog2();
-    let kept_bits = exponent.ilog2() + 1;
-    let mask = (1usize << (exponent - kept_bits)) - 1;
-    Some(length.checked_add(mask)? & !mask)
 }

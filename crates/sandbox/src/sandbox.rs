@@ -528,8 +528,9 @@ impl<'j> Run<'j> {
                 Stream::Stdout => (output.stdout, left) = (content, rest),
                 Stream::File(path) => {
                     check_file(&output.files, &path)?;
+                    let rest = rest.checked_sub(path.len() as u64);
+                    left = rest.ok_or(SandboxError::Misbehaved("it hands over more than the job allows"))?;
                     output.files.push(OutputFile { path, bytes: content });
-                    left = rest;
                 }
             }
         }

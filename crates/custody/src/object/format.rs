@@ -23,8 +23,6 @@ pub const TAG_BYTES: usize = 16;
 pub const PLAINTEXT_CHUNK_BYTES: usize = CHUNK_BYTES - TAG_BYTES;
 /// Most chunks of one file: the counter in the nonce has 32 bits.
 pub const CHUNKS_MAX: u64 = 1 << 32;
-/// Files are padded to at least this, so that the length of a small result says nothing.
-const PADDED_BYTES_MIN: u64 = 4096;
 
 pub(super) const INFO_COMMITMENT: &[u8] = b"samovar/v1/kc";
 pub(super) const INFO_CHUNK: &[u8] = b"samovar/v1/chunk";
@@ -32,15 +30,9 @@ pub(super) const INFO_LEAVES: &[u8] = b"samovar/v1/leaves";
 const INFO_META: &[u8] = b"samovar/v1/meta";
 const LEAF_DOMAIN: &[u8] = b"samovar/v1/leaf";
 
-/// Length after padding: Padmé (Nikitin and others, "Reducing Metadata Leakage from Encrypted Files", 2019) of at least 4 KiB.
-/// It adds less than 12 % and shows only about how long a file is. `None` if no file can be that long.
+/// Length after padding ([`model::padded_length`]). `None` if no file can be that long.
 pub fn padded_length(length: u64) -> Option<u64> {
-    let length = length.max(PADDED_BYTES_MIN);
-    let exponent = length.ilog2();
-    let kept_bits = exponent.ilog2() + 1;
-    let mask = (1u64 << (exponent - kept_bits)) - 1;
-    let padded = length.checked_add(mask)? & !mask;
-    (chunk_count(padded) <= CHUNKS_MAX).then_some(padded)
+    model::padded_length(length).filter(|padded| chunk_count(*padded) <= CHUNKS_MAX)
 }
 
 /// Length of the ciphertext of a file of `length` bytes. `None` if no file can be that long.

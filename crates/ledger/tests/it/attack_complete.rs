@@ -186,6 +186,10 @@ fn a_result_that_others_do_not_store_is_not_paid() {
 fn no_more_leaves_than_may() {
     let (mut world, task) = running();
     let allowed = ledger::result_bytes_max(1_000);
+    // 64 and 24 for each of 1,000 files that could be there, padded, and one tag.
+    assert_eq!(allowed, 25_600 + 16);
+    assert_eq!(ledger::result_bytes_max(0), 4_096 + 16);
+    assert_eq!(ledger::result_bytes_max(u64::MAX), u64::MAX);
     let mut large = result();
     large.ciphertext_bytes = allowed + 1;
     large.seal.chunks = large.ciphertext_bytes.div_ceil(1 << 20);

@@ -364,23 +364,26 @@ fn disclose(run: &Run, outcome: sandbox::Outcome, keys: &ReleasedKeys) -> Result
         sandbox::Outcome::InputFailed(failed) => return Err(Failure::content(failed.reason)),
     };
     let rule = disclosure::Rule { output_bytes_max: run.assignment.get().output_bytes_max };
-    rule.admit(output_bytes(&output)).map_err(|cause| at_fault(FailureClass::Limit, cause.to_string()))?;
-    Ok(archive(output))
+    admitted(&rule, output).map_err(|cause| at_fault(FailureClass::Limit, cause.to_string()))
 }
 
-fn output_bytes(output: &sandbox::Output) -> u64 {
+/// The archive of what `rule` lets out.
+fn admitted(rule: &disclosure::Rule, output: sandbox::Output) -> Result<ResultArchive, disclosure::Withheld> {
     let files = output.files.iter().map(|file| file.bytes.len() + file.path.len());
-    (output.stdout.len() + files.sum::<usize>()) as u64
-}
-
-fn archive(output: sandbox::Output) -> ResultArchive {
-    let file = |file: sandbox::OutputFile| ResultFile { path: file.path, bytes: file.bytes.to_vec().into() };
-    ResultArchive {
+    let left = disclosure::Left {
+        result_bytes: (output.stdout.len() + files.sum::<usize>()) as u64,
         exit_code: output.exit_code,
+        stderr_bytes: output.stderr.len() as u64,
+    };
+    let admitted = rule.admit(&left)?;
+    let stderr = output.stderr.iter().copied().take(admitted.stderr_bytes as usize);
+    let file = |file: sandbox::OutputFile| ResultFile { path: file.path, bytes: file.bytes.to_vec().into() };
+    Ok(ResultArchive {
+        exit_code: admitted.exit_code,
         stdout: output.stdout.to_vec().into(),
-        stderr: output.stderr.to_vec().into(),
+        stderr: stderr.collect::<Vec<_>>().into(),
         files: output.files.into_iter().map(file).collect(),
-    }
+    })
 }
 
 fn seal(
@@ -396,6 +399,64 @@ fn seal(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn output(stderr: &[u8]) -> sandbox::Output {
+        let file = |path: &str| sandbox::OutputFile { path: path.into(), bytes: b"four".to_vec().into() };
+        sandbox::Output {
+            exit_code: 0x0102_0304,
+            stdout: b"out".to_vec().into(),
+            stderr: stderr.to_vec().into(),
+            files: vec![file("a"), file("d/b")],
+        }
+    }
+
+    /// Everything that the archive says, but for its frame.
+    fn said(archive: &ResultArchive) -> usize {
+        let files = archive.files.iter().map(|file| file.path.len() + file.bytes.0.len());
+        let exit_code = if (0..=1).contains(&archive.exit_code) { 0 } else { 4 };
+        archive.stdout.0.len() + archive.stderr.0.len() + files.sum::<usize>() + exit_code
+    }
+
+    #[test]
+    fn no_way_out_leads_past_the_bound() {
+        // 3 of standard output, 8 of files, 4 of paths: 15.
+        let secret = vec![7; 60_000];
+        for output_bytes_max in 15..100 {
+            let rule = disclosure::Rule { output_bytes_max };
+            let archive = admitted(&rule, output(&secret)).unwrap();
+            assert!(said(&archive) as u64 <= output_bytes_max, "{output_bytes_max}");
+            assert_eq!((archive.stdout.0.as_slice(), archive.files.len()), (&b"out"[..], 2), "the result is whole");
+        }
+        assert!(admitted(&disclosure::Rule { output_bytes_max: 14 }, output(b"")).is_err());
+        let room = admitted(&disclosure::Rule { output_bytes_max: 22 }, output(b"why it failed")).unwrap();
+        assert_eq!((room.exit_code, room.stderr.0.as_slice()), (0x0102_0304, &b"why"[..]));
+    }
+
+    /// The ledger allows the most that an honest executor's archive can have, and as much more as its frame may vary.
+    #[test]
+    fn the_largest_archive_that_may_leave_is_one_that_the_ledger_takes() {
+        let key = custody::SealingKey::generate().unwrap().public();
+        let origin = ResultOrigin {
+            network: model::NetworkId([1; 32]),
+            task: TaskId([2; 32]),
+            executor: model::NodeId([3; 32]),
+        };
+        let file = |at: u32, bytes| ResultFile { path: format!("{at:04x}"), bytes: vec![0; bytes].into() };
+        for (files, bytes, stderr) in [(0, 0, 10), (1, 10_000, 0), (4096, 0, 0), (4096, 300, 65_536), (3, 400_000, 7)] {
+            let archive = ResultArchive {
+                exit_code: i32::MIN,
+                stdout: Vec::new().into(),
+                stderr: vec![0; stderr].into(),
+                files: (0..files).map(|at| file(at, bytes)).collect(),
+            };
+            let sealed = custody::seal_result(&origin, &key, &archive).unwrap();
+            let most = ledger::result_bytes_max(said(&archive) as u64);
+            let bytes = sealed.sealed.ciphertext_bytes;
+            // Padding, and the frame of files that could have been there instead.
+            let slack = bytes / 8 + 64 + 24 * 4096;
+            assert!((bytes..=bytes + slack).contains(&most), "{files} {bytes} {most}");
+        }
+    }
 
     #[test]
     fn a_failure_has_two_seconds_to_get_into_a_block() {

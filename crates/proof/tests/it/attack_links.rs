@@ -374,6 +374,15 @@ fn releases_must_be_enough_and_for_this_run() {
 }
 
 #[test]
+fn a_sealed_result_is_as_large_as_what_may_leave_and_not_a_byte_larger() {
+    let most = ledger::result_bytes_max(OUTPUT_BYTES_MAX);
+    let mut story = Story::success();
+    story.resize_result(most);
+    verify(&story.bytes(), &story.file()).unwrap();
+    breaks(Link::Storage, |story| story.resize_result(most + 1));
+}
+
+#[test]
 fn a_result_that_nobody_else_stores_or_that_is_too_large_does_not_pass() {
     for at in 0..4 {
         breaks(Link::Storage, |story| {

@@ -31,7 +31,7 @@ fn check(archive: &[u8], padded_bytes: usize) {
     padded.resize(padded_bytes, 0);
     let chunks = padded.len().div_ceil(CHUNK) as u64;
     let sealed = result(root(&leaf_key, &padded), chunks);
-    let story = Story::ending(Outcome::Done(Box::new(sealed)));
+    let story = Story::letting_out(1 << 20, Outcome::Done(Box::new(sealed)));
     let verified = verify(&story.bytes(), &story.file()).unwrap();
     let opening = ResultOpening { length: archive.len() as u64, leaf_key: Bytes32(leaf_key) };
     check_result(&verified, &opening, archive).unwrap();

@@ -44,6 +44,9 @@ pub(crate) fn sealing_key(index: u8) -> Blob {
     Blob(vec![index; 1216])
 }
 
+/// What the owners let out, unless a test says otherwise.
+pub(crate) const OUTPUT_BYTES_MAX: u64 = 60_000;
+
 pub(crate) fn data_owner() -> Key {
     Key::new(1)
 }
@@ -163,16 +166,26 @@ impl Story {
 
     /// The whole story: a task on one dataset that ends with `outcome`.
     pub(crate) fn ending(outcome: Outcome) -> Self {
-        Self::of_program(5_000, outcome)
+        Self::with(5_000, OUTPUT_BYTES_MAX, outcome)
     }
 
     /// The same with a program of `bytes` bytes of ciphertext.
     pub(crate) fn of_program(bytes: u64, outcome: Outcome) -> Self {
+        Self::with(bytes, OUTPUT_BYTES_MAX, outcome)
+    }
+
+    /// The same, on a program and data of which so much may leave.
+    pub(crate) fn letting_out(output_bytes_max: u64, outcome: Outcome) -> Self {
+        Self::with(5_000, output_bytes_max, outcome)
+    }
+
+    fn with(program_bytes: u64, output_bytes_max: u64, outcome: Outcome) -> Self {
         let fixture = Fixture::load();
         let mut story = Self::begin(fixture);
         story.attest(fixture);
-        let program = story.publish(&program_owner(), ObjectKind::Program, "program", bytes);
-        let data = story.publish(&data_owner(), ObjectKind::Data, "data", 5_000);
+        let (program, data) = (ObjectKind::Program, ObjectKind::Data);
+        let program = story.publish(&program_owner(), program, "program", program_bytes, output_bytes_max);
+        let data = story.publish(&data_owner(), data, "data", 5_000, output_bytes_max);
         story.submit(program, data);
         story.block(vec![]);
         story.block(vec![]);
@@ -273,7 +286,7 @@ impl Story {
         nodes.map(|node| node.sign(&self.network, StorageAck { content, bytes, until_ms, node: node.id() })).collect()
     }
 
-    fn publish(&mut self, owner: &Key, kind: ObjectKind, name: &str, bytes: u64) -> ObjectId {
+    fn publish(&mut self, owner: &Key, kind: ObjectKind, name: &str, bytes: u64, output_bytes_max: u64) -> ObjectId {
         let manifest = Manifest {
             kind,
             owner: owner.id(),
@@ -312,7 +325,7 @@ impl Story {
             counterparts: Allow::Any,
             uses_max: Some(10),
             expires_ms: None,
-            output_bytes_max: Some(60_000),
+            output_bytes_max: Some(output_bytes_max),
             revoked: false,
         };
         let terms = Box::new(owner.sign(&self.network, terms));
@@ -466,6 +479,23 @@ impl Story {
     }
 
     /// Changes the executor's verdict, and lets the assignment name the changed one.
+    /// The executor claims, and others store, a sealed result of so many bytes.
+    pub(crate) fn resize_result(&mut self, bytes: u64) {
+        let (network, executor) = (self.network, self.executor());
+        self.change_settlement(|settlement| {
+            let mut receipt = settlement.receipt.as_ref().expect("a receipt").unverified().clone();
+            let Outcome::Done(result) = &mut receipt.outcome else { panic!("a failure has no result") };
+            result.ciphertext_bytes = bytes;
+            for ack in &mut settlement.storage {
+                let body = ack.unverified().clone();
+                if body.content == result.ciphertext {
+                    *ack = key_of(&body.node).sign(&network, StorageAck { bytes, ..body });
+                }
+            }
+            settlement.receipt = Some(key_of(&executor).sign(&network, receipt));
+        });
+    }
+
     pub(crate) fn change_verdict(&mut self, change: impl Fn(&mut Verdict)) {
         let executor = self.executor();
         self.change(|fact| {

@@ -10,7 +10,7 @@ use crate::{
     attack_links::{resign, terms, with_evidence},
     fixture::{blessing, vectors_dir},
     interop::verify,
-    story::Story,
+    story::{OUTPUT_BYTES_MAX, Story},
 };
 
 /// `cases.json`: which file is to be refused, and at which link.
@@ -60,6 +60,9 @@ fn cases() -> Vec<(Case, Vec<u8>)> {
             story.change_settlement(|settlement| {
                 settlement.releases.remove(0);
             });
+        }),
+        changed("result.proof", Link::Storage, "the sealed result is a byte larger than what may leave", &|story| {
+            story.resize_result(ledger::result_bytes_max(OUTPUT_BYTES_MAX) + 1);
         }),
         changed("payments.proof", Link::Payments, "an owner was paid one credit more", &|story| {
             story.change_settlement(|settlement| settlement.payments[0].amount += 1);

@@ -121,10 +121,11 @@ fn the_demo_holds() {
 fn stories_on_four_processes() {
     let _alone = alone();
     let world = World::new();
-    let stories: [(&str, fn(&World)); 9] = [
+    let stories: [(&str, fn(&World)); 10] = [
         ("a task from door to door", a_task_from_door_to_door),
         ("what terms forbid is refused and costs nothing", what_terms_forbid_is_refused_and_costs_nothing),
         ("a guest that fails is named, signed and settled", a_guest_that_fails_is_named_signed_and_settled),
+        ("no side door leads past what may leave", no_side_door_leads_past_what_may_leave),
         ("folders and keys are not mixed up", folders_and_keys_are_not_mixed_up),
         ("an interrupted requester pays once", an_interrupted_requester_pays_once),
         ("an interrupted publication is published once", an_interrupted_publication_is_published_once),
@@ -273,6 +274,16 @@ fn a_guest_that_fails_is_named_signed_and_settled(world: &World) {
     let answer = succeeded(&world.run(&program, &data, "nine", &["--json"]));
     assert_eq!((&answer["exit_code"], &answer["verified"]), (&9.into(), &true.into()));
     assert_eq!(world.read("nine/result/stdout"), b"hello\n");
+}
+
+fn no_side_door_leads_past_what_may_leave(world: &World) {
+    let data = world.data(&[9; 1000], "output_bytes_max = 10\n");
+    let program = world.program(&guests::smuggle("in"));
+    let answer = succeeded(&world.run(&program, &data, "smuggled", &["--json"]));
+    // Ten bytes: the exit code's four, and six of the thousand on standard error.
+    assert_eq!((&answer["verified"], &answer["exit_code"]), (&true.into(), &0x0909_0909.into()));
+    assert_eq!(world.read("smuggled/result/stderr"), [9; 6]);
+    assert_eq!(world.read("smuggled/result/stdout"), b"");
 }
 
 fn folders_and_keys_are_not_mixed_up(world: &World) {

@@ -307,7 +307,8 @@ impl FileSystem {
     /// Every file under `/out` with its path relative to it, ascending.
     ///
     /// # Errors
-    /// [`Errno::OverLimit`] if directories are nested so deep that a path would be longer than a path may be.
+    /// [`Errno::OverLimit`] if directories are nested so deep that a path would be longer than a path may be, or all paths
+    /// together longer than what is left to write.
     pub(crate) fn into_output(mut self) -> Result<Vec<(String, Vec<u8>)>, Errno> {
         let mut files = Vec::new();
         self.collect(OUT, "", &mut files)?;
@@ -323,7 +324,11 @@ impl FileSystem {
                 return Err(Errno::OverLimit);
             }
             match &mut self.node_mut(inode).what {
-                What::File(content) => into.push((path, std::mem::take(content))),
+                What::File(content) => {
+                    into.push((path, std::mem::take(content)));
+                    // Its own name was counted when it was made; the whole path leaves.
+                    self.charge(prefix.len() as u64)?;
+                }
                 What::Directory { .. } => self.collect(inode, &format!("{path}/"), into)?,
                 What::Input { .. } => {}
             }
@@ -556,6 +561,19 @@ mod tests {
         let made = (0..).take_while(|i| write(&mut files, &format!("{i}"), b"").is_ok()).count();
         assert!(made <= NODES_MAX, "{made}");
         assert_eq!(write(&mut files, "one more", b""), Err(Errno::OverLimit));
+    }
+
+    #[test]
+    fn of_a_file_in_directories_the_whole_path_is_counted() {
+        let with = |limit| {
+            let mut files = files(limit);
+            files.create_directory(OUT, "dir").expect("there is room");
+            write(&mut files, "dir/a", b"1").and_then(|()| write(&mut files, "dir/b", b"2")).expect("there is room");
+            files.into_output()
+        };
+        // The directory's name, twice a name and a byte, twice "dir/".
+        assert_eq!(with(14), Err(Errno::OverLimit));
+        assert_eq!(with(15).map(|files| files.len()), Ok(2));
     }
 
     #[test]
