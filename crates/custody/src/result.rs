@@ -13,7 +13,7 @@ use crate::{
     ContentKey, NoRandomness, OpenError, Opener, SealError, Sealed, SealingKey,
     derive::system_rng,
     seal_bytes,
-    wrap::{WrapError, seal_to},
+    wrap::{WrapError, is_public_key, seal_to},
 };
 
 /// Most files in an archive: no guest can leave more.
@@ -39,7 +39,7 @@ pub struct ResultArchive {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResultFile {
-    /// Where, below `/out`: names separated by `/`, none of them empty, `.` or `..`.
+    /// Where, below `/out`: [`is_result_path`].
     pub path: String,
     /// Its content.
     pub bytes: Blob,
@@ -107,7 +107,7 @@ impl ResultArchive {
         if self.files.len() > FILES_MAX {
             return Err(ArchiveError::TooManyFiles(self.files.len()));
         }
-        if let Some(file) = self.files.iter().find(|file| !is_inside(&file.path)) {
+        if let Some(file) = self.files.iter().find(|file| !is_result_path(&file.path)) {
             return Err(ArchiveError::Path(file.path.clone()));
         }
         let disordered = |path: &str| Err(ArchiveError::Order(path.to_owned()));
@@ -169,8 +169,9 @@ impl std::fmt::Debug for ResultFile {
     }
 }
 
-/// A path of plain names, so that whoever unpacks it stays in the folder.
-fn is_inside(path: &str) -> bool {
+/// Whether this is a path of plain names, so that whoever unpacks it stays in the folder: at most 1,024 bytes, names separated by
+/// `/`, none of them empty, `.` or `..`, without `\` and control characters.
+pub fn is_result_path(path: &str) -> bool {
     let plain = |name: &str| !name.is_empty() && name != "." && name != "..";
     let printable = !path.chars().any(|c| c == '\\' || c.is_control());
     path.len() <= PATH_BYTES_MAX && printable && path.split('/').all(plain)
@@ -202,6 +203,14 @@ struct ResultContext {
     task: TaskId,
     executor: NodeId,
     seal: Digest,
+}
+
+/// Whether a result can be sealed to this key.
+///
+/// # Errors
+/// [`ResultError::ResultKey`].
+pub fn check_result_key(result_key: &Blob) -> Result<(), ResultError> {
+    if is_public_key(&result_key.0) { Ok(()) } else { Err(ResultError::ResultKey) }
 }
 
 /// Seals a result to `result_key`, the key in the task, under a fresh content key. Randomness comes from the operating system.

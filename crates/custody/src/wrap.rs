@@ -143,4 +143,20 @@ mod tests {
             assert_eq!(seal_to(&bytes, b"", b"content", &mut rng), Err(WrapError::PublicKey));
         }
     }
+
+    /// The ledger asks the same of every key in a task and a registration: what it takes can be sealed to.
+    #[test]
+    fn a_public_key_is_numbers_below_3329_and_any_32_bytes() {
+        let mut rng = system_rng().unwrap();
+        let key = |first: u16, curve: u8| {
+            let mut bytes = vec![0; PUBLIC_KEY_BYTES];
+            bytes[..2].copy_from_slice(&first.to_le_bytes());
+            bytes[PUBLIC_KEY_BYTES - 32..].fill(curve);
+            bytes
+        };
+        assert!(!is_public_key(&key(3329, 9)));
+        for key in [key(3328, 9), key(0, 0), key(0, 0xff)] {
+            assert!(seal_to(&key, b"", b"content", &mut rng).is_ok());
+        }
+    }
 }

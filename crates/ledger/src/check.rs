@@ -27,8 +27,11 @@ pub struct Meta {
 
 /// Most bytes of an operator's or a region's name.
 const NAME_BYTES_MAX: usize = 64;
-/// Length of an X-Wing public key.
+/// Length of an X-Wing public key, and of the part of it that holds numbers of 12 bits, three bytes for two.
 const XWING_KEY_BYTES: usize = 1216;
+const XWING_NUMBERS_BYTES: usize = 1152;
+/// These numbers are below the modulus of ML-KEM (FIPS 203, 7.2).
+const ML_KEM_MODULUS: u16 = 3329;
 /// Most bytes of a wrapped key: X-Wing's encapsulated key (1,120), 32 bytes of key, a tag.
 const WRAPPED_KEY_BYTES_MAX: usize = 1120 + 32 + 16;
 /// Most custodians of one object.
@@ -309,7 +312,15 @@ fn check_registration(registration: &Registration) -> Result<(), Refusal> {
 }
 
 fn check_xwing_key(key: &Blob, what: &'static str) -> Result<(), Refusal> {
-    bound(key.0.len() == XWING_KEY_BYTES, what, "1,216 bytes: an X-Wing public key")
+    bound(key.0.len() == XWING_KEY_BYTES && are_reduced(&key.0[..XWING_NUMBERS_BYTES]), what, "an X-Wing public key")
+}
+
+/// The only check that a key can fail whose length is right. Nobody could seal anything to one that fails it.
+fn are_reduced(numbers: &[u8]) -> bool {
+    numbers.chunks_exact(3).all(|three| {
+        let [low, middle, high] = [three[0], three[1], three[2]].map(u16::from);
+        (low | (middle & 15) << 8) < ML_KEM_MODULUS && (middle >> 4 | high << 4) < ML_KEM_MODULUS
+    })
 }
 
 fn check_task(account: &AccountId, nonce: u64, task: &Task) -> Result<(), Refusal> {
@@ -327,6 +338,7 @@ fn check_task(account: &AccountId, nonce: u64, task: &Task) -> Result<(), Refusa
     bound(objects.windows(2).all(|pair| pair[0] != pair[1]), "objects", "each object once in a task")?;
     let args_bytes: usize = task.args.iter().map(String::len).sum();
     bound(task.args.len() <= ARGS_MAX && args_bytes <= ARGS_BYTES_MAX, "args", "at most 64, 4 KiB in all")?;
+    bound(!task.args.iter().any(|arg| arg.contains('\0')), "args", "no NUL, which ends an argument")?;
     let limits = &task.limits;
     bound(limits.run_ms > 0 && limits.memory_bytes > 0, "limits", "some run time and some memory")?;
     check_xwing_key(&task.result_key, "result_key")

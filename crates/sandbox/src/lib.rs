@@ -37,6 +37,7 @@ mod worker;
 pub use compiler::compiler_main;
 pub use engine::engine_name;
 pub use error::{CompileError, JobError, SandboxError};
+pub use guest::is_output_path;
 pub use job::{CHUNK_BYTES, Input, Inputs, Job, Limits, Metering, PlainInput, PlainInputs};
 pub use outcome::{InputFailure, Limit, Outcome, Output, OutputFile, Trap};
 pub use sandbox::{ChildProgram, Compiled, Phase, Sandbox, SandboxConfig};

@@ -34,7 +34,7 @@ pub struct Output {
 /// One file that the guest wrote.
 #[derive(PartialEq, Eq)]
 pub struct OutputFile {
-    /// Relative to `/out`, parts joined by `/`; no part is empty, `.` or `..`.
+    /// Relative to `/out`: [`crate::is_output_path`].
     pub path: String,
     /// Its content.
     pub bytes: Zeroizing<Vec<u8>>,

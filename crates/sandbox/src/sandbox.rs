@@ -13,7 +13,7 @@ use crate::cache::{Cache, Key};
 use crate::channel::{Channel, ChannelError};
 use crate::compiler::CODE_BYTES_MAX;
 use crate::error::{CompileError, SandboxError, system};
-use crate::guest::{NODES_MAX, PATH_BYTES_MAX, STDERR_BYTES_MAX};
+use crate::guest::{NODES_MAX, STDERR_BYTES_MAX, is_output_path};
 use crate::job::{Inputs, Job, Metering};
 use crate::memory_file;
 use crate::nursery::{Nursery, Process};
@@ -568,9 +568,8 @@ fn assignment(program: &Compiled, job: &Job) -> Assignment {
 
 /// A worker that was taken over must not be able to name a file outside the directory that its output goes to.
 fn check_file(before: &[OutputFile], path: &str) -> Result<(), SandboxError> {
-    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
     let ascending = before.last().is_none_or(|last| last.path.as_str() < path);
-    if before.len() >= NODES_MAX || path.len() > PATH_BYTES_MAX || !ascending || !path.split('/').all(plain) {
+    if before.len() >= NODES_MAX || !ascending || !is_output_path(path) {
         return Err(SandboxError::Misbehaved("it names an output file as no guest can"));
     }
     Ok(())

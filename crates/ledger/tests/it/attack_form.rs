@@ -117,9 +117,24 @@ fn tasks_are_bounded() {
     bounds(attempt(&|task| task.inputs[0].object = program), "objects");
     bounds(attempt(&|task| task.args = vec![String::new(); 65]), "args");
     bounds(attempt(&|task| task.args = vec!["x".repeat(4097)]), "args");
+    bounds(attempt(&|task| task.args = vec!["--ok".into(), "a\0b".into()]), "args");
     bounds(attempt(&|task| task.limits.run_ms = 0), "limits");
     bounds(attempt(&|task| task.limits.memory_bytes = 0), "limits");
     bounds(attempt(&|task| task.result_key = Blob(vec![1; 1215])), "result_key");
+    // Each of the first and the last two numbers of an ML-KEM key, which are below 3,329, and the first byte after them.
+    for (at, bytes, good) in [
+        (0, [0x00, 0x0d, 0x00], true),
+        (0, [0x01, 0x0d, 0x00], false),
+        (0, [0x00, 0x00, 0xd0], true),
+        (0, [0x00, 0x10, 0xd0], false),
+        (1149, [0x00, 0x0d, 0xd0], true),
+        (1149, [0x01, 0x0d, 0x00], false),
+        (1149, [0x00, 0x10, 0xd0], false),
+        (1152, [0xff, 0xff, 0xff], true),
+    ] {
+        let attempted = attempt(&|task| task.result_key.0[at..at + 3].copy_from_slice(&bytes));
+        if good { assert!(attempted.is_ok(), "{at} {bytes:?}") } else { bounds(attempted, "result_key") }
+    }
 }
 
 #[test]
@@ -180,6 +195,7 @@ fn registrations_are_bounded() {
     };
     attempt(&|_| {}).unwrap();
     bounds(attempt(&|it| it.registration.sealing_key = Blob(vec![0; 32])), "sealing_key");
+    bounds(attempt(&|it| it.registration.sealing_key = Blob(vec![0xff; 1216])), "sealing_key");
     bounds(attempt(&|it| it.registration.operator = "x".repeat(65)), "operator");
     bounds(attempt(&|it| it.registration.region = "x".repeat(65)), "region");
     bounds(attempt(&|it| it.registration.attestation_key = Blob(vec![0; 67])), "attestation_key");

@@ -334,7 +334,8 @@ impl World {
         let approved = self.genesis.validator(&node.id()).unwrap();
         Registration {
             node: node.id(),
-            sealing_key: Blob([&node.id().0[..]; 38].concat()),
+            // Any bytes without high digits are a key.
+            sealing_key: Blob([&node.id().0.map(|byte| byte & 0x77)[..]; 38].concat()),
             operator: approved.operator.clone(),
             region: approved.region.clone(),
             endorsement: approved.endorsement,

@@ -195,6 +195,7 @@ impl Executor {
     ///
     /// This is the house tour: see ARCHITECTURE.md, "One task, door to door".
     async fn execute(&self, run: &Run) -> Result<Completion, Failure> {
+        answerable(run.task.get())?; // nobody's key is asked for in vain
         let ((compiled, keys), inputs) = tokio::try_join!(self.program(run), self.fetch_inputs(run))?; // checked against CIDs
         let inputs = open::inputs(run, inputs, &keys)?; // plaintext lives from here, in memory alone ...
         let outcome = self.run(run, compiled, inputs).await?; // bytes in, bytes out
@@ -219,10 +220,10 @@ impl Executor {
     async fn program(&self, run: &Run) -> Result<(Compiled, ReleasedKeys), Failure> {
         let program = run.object(&run.task.get().program)?;
         let (sealed, keys) = tokio::try_join!(open::fetch(&self.content, program.get()), self.keys(run))?;
-        let opener = open::opener(&sealed, program.get(), &keys)?;
+        let opener = open::opener(&sealed, program.get(), &keys).map_err(|failure| failure.with(&keys))?;
         let (sandbox, metering, until) = (self.sandbox.clone(), metering(run.task.get().metering), run.until);
         let work = move || {
-            let plaintext = open::whole(&sealed, &opener)?;
+            let plaintext = open::program(&sealed, &opener)?;
             sandbox.compile_until(&plaintext, metering, Some(until)).map_err(|cause| {
                 let class = if cause.guest_at_fault() { FailureClass::Guest } else { FailureClass::Node };
                 Failure::new(class, cause)
@@ -301,6 +302,15 @@ async fn in_time<T>(until: Instant, work: impl Future<Output = Result<T, Failure
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::node("the deadline is too close")),
     }
+}
+
+/// What the ledger has refused already: a task that no run could answer.
+fn answerable(task: &Task) -> Result<(), Failure> {
+    custody::check_result_key(&task.result_key).map_err(Failure::node)?;
+    if task.args.iter().any(|arg| arg.contains('\0')) {
+        return Err(Failure::node("an argument of the task has a NUL"));
+    }
+    Ok(())
 }
 
 fn current_of(run: &Run) -> OpenAssignment {
@@ -418,6 +428,20 @@ mod tests {
     }
 
     #[test]
+    fn sandbox_and_archive_agree_about_paths() {
+        let long = "n".repeat(1024);
+        for path in ["a", "d/b.csv", "ä ö", "-", " ", long.as_str()] {
+            assert!(sandbox::is_output_path(path) && custody::is_result_path(path), "{path:?}");
+        }
+        let too_long = format!("{long}n");
+        for path in
+            ["", ".", "..", "/a", "a/", "a//b", "a/../b", "a\\b", "a\0", "a\n", "\x1b[2J", "\u{9b}", too_long.as_str()]
+        {
+            assert!(!sandbox::is_output_path(path) && !custody::is_result_path(path), "{path:?}");
+        }
+    }
+
+    #[test]
     fn no_way_out_leads_past_the_bound() {
         // 3 of standard output, 8 of files, 4 of paths: 15.
         let secret = vec![7; 60_000];
@@ -439,7 +463,7 @@ mod tests {
         let origin = ResultOrigin {
             network: model::NetworkId([1; 32]),
             task: TaskId([2; 32]),
-            executor: model::NodeId([3; 32]),
+            executor: model::AccountId([3; 32]),
         };
         let file = |at: u32, bytes| ResultFile { path: format!("{at:04x}"), bytes: vec![0; bytes].into() };
         for (files, bytes, stderr) in [(0, 0, 10), (1, 10_000, 0), (4096, 0, 0), (4096, 300, 65_536), (3, 400_000, 7)] {

@@ -3,7 +3,7 @@
 
 use content::{Layout, Store};
 use custody::{Opener, PLAINTEXT_CHUNK_BYTES, ReleasedKeys};
-use model::{FailureClass, ObjectId, PublishedObject};
+use model::{FailureClass, ObjectId, ObjectKind, PublishedObject};
 use sandbox::Inputs;
 use zeroize::Zeroizing;
 
@@ -53,8 +53,17 @@ pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result
 
 /// What opens an object, once its key is released.
 pub(super) fn opener(sealed: &Sealed, object: &PublishedObject, keys: &ReleasedKeys) -> Result<Opener, Failure> {
+    let manifest = object.manifest.unverified();
     let key = keys.key(&sealed.object).ok_or_else(|| Failure::new(FailureClass::Keys, "a key is missing"))?;
-    Opener::new(key, &object.manifest.unverified().seal, &sealed.leaves).map_err(Failure::content)
+    Opener::new(key, &manifest.seal, &sealed.leaves).map_err(|cause| Failure::new(broken(manifest.kind), cause))
+}
+
+/// Who is at fault if an object is not what its manifest says: a program is its requester's choice, and pays for its errors.
+fn broken(kind: ObjectKind) -> FailureClass {
+    match kind {
+        ObjectKind::Program => FailureClass::Guest,
+        ObjectKind::Data => FailureClass::Content,
+    }
 }
 
 /// The inputs of a task, in its order, to be opened chunk by chunk.
@@ -67,26 +76,52 @@ pub(super) fn inputs(run: &Run, sealed: Vec<Sealed>, keys: &ReleasedKeys) -> Res
     Ok(SealedInputs(inputs))
 }
 
-/// All of a file in memory.
-pub(super) fn whole(sealed: &Sealed, opener: &Opener) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// All of a program in memory.
+pub(super) fn program(sealed: &Sealed, opener: &Opener) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let length = usize::try_from(opener.length()).map_err(Failure::content)?;
     // Reserved at once, so that no half-filled copies of the plaintext are left behind by growing.
     let mut plain = Zeroizing::new(Vec::with_capacity(length));
     for index in 0..opener.chunks() {
-        let chunk = sealed.chunk(opener, index).map_err(Failure::content)?;
+        let chunk =
+            sealed.chunk(opener, index).map_err(|cause| Failure::new(cause.class(ObjectKind::Program), cause))?;
         plain.extend_from_slice(&chunk);
     }
     Ok(plain)
 }
 
+/// Why a chunk is not there in clear.
+#[derive(Debug, thiserror::Error)]
+enum NoChunk {
+    /// The publisher's fault.
+    #[error("there is no chunk {0}")]
+    Missing(u64),
+    /// The publisher's fault.
+    #[error(transparent)]
+    Open(#[from] custody::OpenError),
+    /// This node's fault.
+    #[error("its block cannot be read")]
+    Store(#[from] content::StoreError),
+    /// This node's fault: it was there when all of it had been fetched.
+    #[error("block {0} is gone")]
+    Gone(model::ContentId),
+}
+
+impl NoChunk {
+    fn class(&self, kind: ObjectKind) -> FailureClass {
+        match self {
+            Self::Missing(_) | Self::Open(_) => broken(kind),
+            Self::Store(_) | Self::Gone(_) => FailureClass::Node,
+        }
+    }
+}
+
 impl Sealed {
     /// One chunk of the plaintext.
-    fn chunk(&self, opener: &Opener, index: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+    fn chunk(&self, opener: &Opener, index: u64) -> Result<Zeroizing<Vec<u8>>, NoChunk> {
         let leaf = usize::try_from(index).ok().and_then(|at| self.layout.leaves.get(at));
-        let leaf = leaf.ok_or_else(|| format!("there is no chunk {index}"))?;
-        let block = self.store.get(&leaf.cid).map_err(|cause| cause.to_string())?;
-        let block = block.ok_or_else(|| format!("block {} is gone", leaf.cid))?;
-        opener.open_chunk(index, block.into_data().to_vec()).map_err(|cause| cause.to_string())
+        let leaf = leaf.ok_or(NoChunk::Missing(index))?;
+        let block = self.store.get(&leaf.cid)?.ok_or(NoChunk::Gone(leaf.cid))?;
+        Ok(opener.open_chunk(index, block.into_data().to_vec())?)
     }
 }
 
@@ -105,11 +140,25 @@ impl SealedInputs {
 impl Inputs for SealedInputs {
     fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
         let input = self.0.get(input).ok_or("there is no such input")?;
-        let chunk = input.sealed.chunk(&input.opener, index)?;
+        let chunk = input.sealed.chunk(&input.opener, index).map_err(|cause| crate::chain_of(&cause))?;
         if chunk.len() != into.len() {
             return Err(format!("chunk {index} has {} bytes instead of {}", chunk.len(), into.len()));
         }
         into.copy_from_slice(&chunk);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_open_is_the_guests_fault_and_data_are_not() {
+        let does_not_open = NoChunk::Open(custody::OpenError::Chunk { index: 3 });
+        assert_eq!(does_not_open.class(ObjectKind::Program), FailureClass::Guest);
+        assert_eq!(does_not_open.class(ObjectKind::Data), FailureClass::Content);
+        let gone = NoChunk::Gone(model::ContentId::of_raw(b"block"));
+        assert_eq!(gone.class(ObjectKind::Program), FailureClass::Node, "nobody else's fault");
     }
 }

@@ -60,6 +60,16 @@ fn copy_to(stream: u8, name: &str, then: &str) -> Vec<u8> {
     ))
 }
 
+/// Makes `/out/a\b`, which not every machine could unpack, and ends with what it is told.
+pub(crate) fn odd_file() -> Vec<u8> {
+    module(
+        r#"(data (i32.const 64) "a\5cb")
+           (func (export "_start")
+               (call $exit (call $path_open (i32.const 4) (i32.const 0) (i32.const 64) (i32.const 3) (i32.const 1)
+                   (i64.const 64) (i64.const 0) (i32.const 0) (i32.const 16))))"#,
+    )
+}
+
 /// Never ends.
 pub(crate) fn spin() -> Vec<u8> {
     module(r#"(func (export "_start") (loop $again (br $again)))"#)

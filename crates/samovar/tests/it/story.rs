@@ -274,6 +274,10 @@ fn a_guest_that_fails_is_named_signed_and_settled(world: &World) {
     let answer = succeeded(&world.run(&program, &data, "nine", &["--json"]));
     assert_eq!((&answer["exit_code"], &answer["verified"]), (&9.into(), &true.into()));
     assert_eq!(world.read("nine/result/stdout"), b"hello\n");
+    // One that makes a file with a name that no result can have is told so (EINVAL), there and then.
+    let program = world.program(&guests::odd_file());
+    let answer = succeeded(&world.run(&program, &data, "odd", &["--json"]));
+    assert_eq!((&answer["exit_code"], &answer["verified"]), (&28.into(), &true.into()));
 }
 
 fn no_side_door_leads_past_what_may_leave(world: &World) {

@@ -127,6 +127,7 @@ fn tell(lie: &str) -> Result<(), Errno> {
         "path-absolute" => finished().and_then(|()| say(&file("/etc/cron.d/x")))?,
         "path-empty" => finished().and_then(|()| say(&file("")))?,
         "path-with-dot" => finished().and_then(|()| say(&file("a/./b")))?,
+        "path-with-escape" => finished().and_then(|()| say(&file("\u{1b}[2J")))?,
         "path-twice" => finished().and_then(|()| say(&file("a"))).and_then(|()| say(&file("a")))?,
         _ => {}
     }

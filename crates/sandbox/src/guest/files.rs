@@ -11,8 +11,9 @@ use crate::job::Input;
 
 /// Most files and directories under `/out`, deleted ones that are still open included.
 pub(crate) const NODES_MAX: usize = 4096;
-/// Longest path, and longest part of one.
-pub(crate) const PATH_BYTES_MAX: usize = 4096;
+/// Longest path that a guest may say, longest path of a file under `/out`, and longest part of either.
+const PATH_BYTES_MAX: usize = 4096;
+const OUTPUT_PATH_BYTES_MAX: usize = 1024;
 const NAME_BYTES_MAX: usize = 255;
 
 /// Why a request is refused. The names are those of POSIX, because guests expect them.
@@ -320,7 +321,7 @@ impl FileSystem {
         let What::Directory { entries, .. } = &mut self.node_mut(directory).what else { return Ok(()) };
         for (name, inode) in std::mem::take(entries) {
             let path = format!("{prefix}{name}");
-            if path.len() > PATH_BYTES_MAX {
+            if path.len() > OUTPUT_PATH_BYTES_MAX {
                 return Err(Errno::OverLimit);
             }
             match &mut self.node_mut(inode).what {
@@ -462,7 +463,17 @@ fn check_name(name: &str) -> Result<(), Errno> {
     if name.len() > NAME_BYTES_MAX {
         return Err(Errno::NameTooLong);
     }
-    if name.contains('\0') { Err(Errno::Invalid) } else { Ok(()) }
+    if is_plain(name) { Ok(()) } else { Err(Errno::Invalid) }
+}
+
+/// Whether this may be the path of a file that a run leaves, relative to `/out`: names that stay where they are put, whoever
+/// unpacks them and prints them. `custody` asks the same of every archive.
+pub fn is_output_path(path: &str) -> bool {
+    path.len() <= OUTPUT_PATH_BYTES_MAX && path.split('/').all(is_plain)
+}
+
+fn is_plain(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.chars().any(|c| c == '\\' || c.is_control())
 }
 
 #[cfg(test)]
@@ -493,6 +504,20 @@ mod tests {
         assert_eq!(files.find(OUT, "d/.."), Ok(OUT));
         assert_eq!(files.find(OUT, "d/./../d//").map(|inode| files.status(inode).directory), Ok(true));
         assert_eq!(files.find(DATA, "a.csv/x"), Err(Errno::NotDirectory));
+    }
+
+    #[test]
+    fn names_that_a_result_cannot_have_are_refused_when_they_are_made() {
+        let mut files = files(u64::MAX);
+        write(&mut files, "x", b"x").expect("there is room");
+        for name in ["a\\b", "a\nb", "a\0b", "\x1b[2J", "a\u{85}b"] {
+            assert_eq!(write(&mut files, name, b"x"), Err(Errno::Invalid), "{name:?}");
+            assert_eq!(files.create_directory(OUT, name), Err(Errno::Invalid), "{name:?}");
+            assert_eq!(files.rename((OUT, "x"), (OUT, name)), Err(Errno::Invalid), "{name:?}");
+        }
+        assert_eq!(write(&mut files, &"n".repeat(256), b"x"), Err(Errno::NameTooLong));
+        write(&mut files, "Größe 1 (%).csv", b"x").expect("a plain name");
+        assert!(files.into_output().expect("it fits").iter().all(|(path, _)| is_output_path(path)));
     }
 
     #[test]

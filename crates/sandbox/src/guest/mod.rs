@@ -12,7 +12,8 @@ mod preview2;
 use wasmtime::component::{Component, ResourceTable};
 use wasmtime::{Engine, InstancePre, Module, Store, Trap};
 
-pub(crate) use files::{NODES_MAX, PATH_BYTES_MAX};
+pub(crate) use files::NODES_MAX;
+pub use files::is_output_path;
 use host::Stop;
 pub(crate) use host::{Host, STDERR_BYTES_MAX};
 pub(crate) use inputs::{ChunkFailed, ChunkSource};
