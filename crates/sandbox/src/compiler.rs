@@ -29,10 +29,17 @@ const REASON_BYTES_MAX: usize = 1 << 10;
 ///
 /// Must be the first thing that its process does: there may be no other thread and no open file yet.
 pub fn compiler_main() -> ExitCode {
+    compiler_main_with(|| (), || ())
+}
+
+/// The same, and does `wait` while it waits for a module and `act` on the thread that compiles it, just before: how tests show
+/// what can still be done then.
+#[doc(hidden)]
+pub fn compiler_main_with(wait: impl FnOnce(), act: impl FnOnce() + Send) -> ExitCode {
     let withdrawn = confine::withdraw();
     let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
     let mut channel = Channel::new(socket);
-    match serve(&mut channel, withdrawn) {
+    match serve(&mut channel, withdrawn, wait, act) {
         Ok(()) => ExitCode::SUCCESS,
         Err(answer) => {
             let _ = channel.send(&answer);
@@ -42,8 +49,14 @@ pub fn compiler_main() -> ExitCode {
 }
 
 /// `Err` holds the answer if there is no code.
-fn serve(channel: &mut Channel, withdrawn: Result<(), Confinement>) -> Result<(), FromCompiler> {
+fn serve(
+    channel: &mut Channel,
+    withdrawn: Result<(), Confinement>,
+    wait: impl FnOnce(),
+    act: impl FnOnce() + Send,
+) -> Result<(), FromCompiler> {
     withdrawn?;
+    wait();
     let (order, files) = channel.receive_with::<Compile>()?;
     let module = files.into_iter().next().ok_or_else(|| FromCompiler::Broken("no module came".into()))?;
     let bytes = read(&module)?;
@@ -54,7 +67,10 @@ fn serve(channel: &mut Channel, withdrawn: Result<(), Confinement>) -> Result<()
     let threads = start_threads(order.threads)?;
     Filter::compiler()?.enter()?;
 
-    let (kind, native) = threads.install(|| compile(&engine, &bytes))?;
+    let (kind, native) = threads.install(|| {
+        act();
+        compile(&engine, &bytes)
+    })?;
     memory_file::freeze(&code, &native).map_err(broken("write native code"))?;
     Ok(channel.send_with(&FromCompiler::Compiled(kind), &[code.as_fd()])?)
 }

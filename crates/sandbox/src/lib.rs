@@ -35,6 +35,8 @@ mod wire;
 mod worker;
 
 pub use compiler::compiler_main;
+#[doc(hidden)]
+pub use compiler::compiler_main_with;
 pub use engine::engine_name;
 pub use error::{CompileError, JobError, SandboxError};
 pub use guest::is_output_path;

@@ -26,16 +26,17 @@ const OWN_BYTES: u64 = 256 << 20;
 ///
 /// Must be the first thing that its process does: there may be no other thread and no open file yet.
 pub fn worker_main() -> ExitCode {
-    worker_main_with(|| ())
+    worker_main_with(|| (), || ())
 }
 
-/// The same, and does `act` at the moment when the guest would start: how tests show what can still be done then.
+/// The same, and does `wait` while it waits for an assignment and `act` at the moment when the guest would start: how tests
+/// show what can still be done then.
 #[doc(hidden)]
-pub fn worker_main_with(act: impl FnOnce()) -> ExitCode {
+pub fn worker_main_with(wait: impl FnOnce(), act: impl FnOnce()) -> ExitCode {
     let withdrawn = confine::withdraw();
     let Some(channel) = parent() else { return ExitCode::FAILURE };
     tell_of_panics(&channel);
-    match serve(&channel, withdrawn, act) {
+    match serve(&channel, withdrawn, wait, act) {
         Ok(()) | Err(Failure::ParentGone) => ExitCode::SUCCESS,
         Err(failure) => {
             let _ = channel.borrow().send(&failure.message());
@@ -53,10 +54,16 @@ enum Failure {
     Broken(String),
 }
 
-fn serve(channel: &Shared, withdrawn: Result<(), Confinement>, act: impl FnOnce()) -> Result<(), Failure> {
+fn serve(
+    channel: &Shared,
+    withdrawn: Result<(), Confinement>,
+    wait: impl FnOnce(),
+    act: impl FnOnce(),
+) -> Result<(), Failure> {
     withdrawn?;
     let filter = Filter::worker()?;
     let usual = engine(Metering::None)?;
+    wait();
     channel.borrow().send(&FromWorker::Ready)?;
 
     let (ToWorker::Assign(task), files) = channel.borrow_mut().receive_with()? else {

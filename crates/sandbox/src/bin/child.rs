@@ -12,17 +12,30 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["compiler"] => sandbox::compiler_main(),
+        ["compiler", "waiting", act] => sandbox::compiler_main_with(|| perform(act), || ()),
+        ["compiler", act] => sandbox::compiler_main_with(|| (), || perform(act)),
         ["worker"] => sandbox::worker_main(),
-        ["worker", act] => sandbox::worker_main_with(|| perform(act)),
+        ["worker", "waiting", act] => sandbox::worker_main_with(|| perform(act), || ()),
+        ["worker", act] => sandbox::worker_main_with(|| (), || perform(act)),
         ["mute"] => hear().and_then(|()| hear()).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         ["liar", lie] => tell(lie).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         _ => ExitCode::from(2),
     }
 }
 
-/// Each of these is refused by the kernel, which kills the process; only an unknown one comes back.
+/// Each of these is refused by the kernel. With a filter it kills the process; without one, those that say `must` panic if it
+/// does not refuse. An unknown one does nothing.
 fn perform(act: &str) {
     match act {
+        "must-not-open" => must_be_denied(std::fs::File::open("/etc/passwd")),
+        "must-not-make" => must_be_denied(std::fs::File::create("/tmp/made-by-a-confined-process")),
+        "must-not-list" => must_be_denied(std::fs::read_dir("/")),
+        "must-not-execute" => must_be_denied(std::process::Command::new("/bin/true").spawn()),
+        "must-not-gain" => {
+            use rustix::process::{DumpableBehavior, dumpable_behavior};
+            assert!(rustix::thread::no_new_privs().expect("the kernel says"), "it can still gain privileges");
+            assert_eq!(dumpable_behavior().expect("the kernel says"), DumpableBehavior::NotDumpable);
+        }
         "open-file" => drop(std::fs::File::open("/etc/passwd")),
         "list-files" => drop(std::fs::read_dir("/")),
         "open-socket" => drop(std::net::TcpStream::connect("127.0.0.1:1")),
@@ -36,6 +49,11 @@ fn perform(act: &str) {
         "panic" => panic!("as asked"),
         _ => {}
     }
+}
+
+fn must_be_denied<T>(attempt: std::io::Result<T>) {
+    let denied = attempt.err().map(|cause| cause.kind());
+    assert_eq!(denied, Some(std::io::ErrorKind::PermissionDenied));
 }
 
 fn map_executable() {
