@@ -23,13 +23,14 @@ func (p *Proof) checkDraw() error {
 	if err != nil {
 		return err
 	}
-	output := task.Limits.OutputBytes
+	output, moved := task.Limits.OutputBytes, task.Limits.OutputBytes
 	for _, object := range p.objects {
+		moved = saturatingAdd(moved, object.manifest().CiphertextBytes)
 		if most := object.applied().OutputBytesMax; most != nil {
 			output = min(output, *most)
 		}
 	}
-	deadline := saturatingAdd(p.places.assignment.TimeMs, task.Limits.RunMs, p.genesis.Limits.OverheadMs)
+	deadline := saturatingAdd(p.places.assignment.TimeMs, task.Limits.RunMs, p.genesis.Limits.OverheadMs, moved/8192)
 	switch {
 	case root != a.EligibleRoot:
 		return errors.New("the executor is not the one at the index")

@@ -42,6 +42,7 @@ pub(crate) fn publish(
     let state = ObjectState {
         kind: manifest.kind,
         owner: manifest.owner,
+        ciphertext_bytes: manifest.ciphertext_bytes,
         epoch: deposit.epoch,
         threshold: deposit.threshold,
         custodians: deposit.custodians.iter().map(|custodian| custodian.node).collect(),

@@ -23,6 +23,8 @@ pub struct ObjectState {
     pub kind: ObjectKind,
     /// Who is paid for its use.
     pub owner: AccountId,
+    /// Length of its ciphertext, which every run of it fetches.
+    pub ciphertext_bytes: u64,
     /// Epoch of the deposit that holds.
     pub epoch: u32,
     /// Shares needed.
@@ -178,6 +180,8 @@ pub struct OpenTask {
     pub owner_prices: Vec<u64>,
     /// Locked in all: the owners' prices and the network fee.
     pub locked: u64,
+    /// How long an attempt may take.
+    pub attempt_ms: u64,
     /// The attempt under way, or waited for: 1, or 2 after a re-draw.
     pub attempt: u8,
     /// Who did not finish attempt 1.

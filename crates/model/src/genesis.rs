@@ -176,7 +176,8 @@ pub struct NetworkLimits {
     pub copies: u32,
     /// How long a node must acknowledge storage for, milliseconds.
     pub storage_ms: u64,
-    /// Added to a task's declared run time for releasing keys, fetching and publishing, milliseconds.
+    /// Added to a task's declared run time, and to the time its bytes take on their way, for releasing keys and compiling,
+    /// milliseconds.
     pub overhead_ms: u64,
 }
 

@@ -37,7 +37,8 @@ pub(crate) fn check_draw(genesis: &Genesis, network: &finality::Network, facts: 
     let output = allowed.fold(limits.output_bytes, u64::min);
     same(assignment.output_bytes_max == output, LINK, "what may leave", "the strictest of task and terms")?;
     let at_ms = facts.assignment.time_ms();
-    let deadline = at_ms.saturating_add(limits.run_ms).saturating_add(genesis.limits.overhead_ms);
+    let bytes = facts.objects.iter().map(|object| object.object.get().manifest.unverified().ciphertext_bytes);
+    let deadline = at_ms.saturating_add(ledger::attempt_ms(genesis, limits, bytes));
     same(assignment.deadline_ms == deadline, LINK, "the deadline", "what the limits give")?;
     let holds_share = |node: &NodeId| {
         let mut custodians =

@@ -42,6 +42,26 @@ fn a_verdict_must_last_until_the_deadline() {
 }
 
 #[test]
+fn the_deadline_allows_for_the_bytes_that_are_fetched_and_handed_on() {
+    let mut world = World::new();
+    let (program, small) = world.publish_both();
+    let mut manifest = world.manifest(&data_owner(), ObjectKind::Data, "large");
+    (manifest.ciphertext_bytes, manifest.seal.chunks) = (3 << 30, 3 << 10);
+    let object = world.publish_manifest(data_owner().sign(&world.network, manifest));
+    let large = object.manifest.object_id();
+    let terms = world.terms(&data_owner(), large, 5);
+    let publish = world.publish_action(&data_owner(), object, terms);
+    world.block(vec![publish]);
+    let mut time = |data| {
+        submit(&mut world, program, data);
+        assignment(&world.blocks(2)).deadline_ms - world.time_ms
+    };
+    // 2 s of run time, 20 s around it, and a millisecond for each 8 KiB of program, data and 1,000 bytes of output.
+    assert_eq!(time(small), 22_000 + 1);
+    assert_eq!(time(large), 22_000 + (3 << 17));
+}
+
+#[test]
 fn a_task_waits_for_a_free_slot_and_gets_it_when_one_is_settled() {
     let mut world = World::new();
     let (program, data) = world.publish_both();

@@ -427,11 +427,11 @@ impl World {
             commitment: Digest::of(&node.id().0),
         });
         let body = manifest.unverified();
-        let (ciphertext, leaves, owner) = (body.ciphertext, body.leaves, body.owner);
+        let (ciphertext, leaves, owner, bytes) = (body.ciphertext, body.leaves, body.owner, body.ciphertext_bytes);
         let deposit =
             Deposit { object: manifest.object_id(), owner, epoch: 1, threshold: 2, custodians: custodians.collect() };
         let deposit = owner_key(&owner).sign(&self.network, deposit);
-        let mut storage = self.storage(ciphertext, 5_000, &owner);
+        let mut storage = self.storage(ciphertext, bytes, &owner);
         storage.extend(self.storage(leaves, 48, &owner));
         self.with_acks(PublishedObject { manifest, deposit, deposit_acks: vec![], storage })
     }

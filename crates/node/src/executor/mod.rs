@@ -22,7 +22,7 @@ use model::{
     Assignment, Completion, Fact, FailureClass, ObjectId, Outcome, PublishedObject, Receipt, Record, Release,
     ResultSeal, Signed, StorageAck, Task, TaskId, api::Phase,
 };
-use sandbox::{Compiled, Sandbox};
+use sandbox::{CompileError, Compiled, Sandbox, SandboxError};
 
 use self::open::{Sealed, SealedInputs};
 use crate::{
@@ -40,6 +40,8 @@ use crate::{
 /// How long before its deadline an attempt is given up, so that its signed failure still gets into a block: the requester has the
 /// money back then and there, and this node does not count as one that let a task lapse.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long before that each step ends by itself, so that what it was that took so long is in the failure's class.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Runs the tasks that are assigned to this node.
 pub(crate) struct Executor {
@@ -64,7 +66,7 @@ struct Run {
     assignment: Finalized<Assignment>,
     /// Every object of the task once.
     objects: Vec<Finalized<PublishedObject>>,
-    /// When this attempt is given up.
+    /// When every step ends by itself.
     until: Instant,
 }
 
@@ -170,12 +172,13 @@ impl Executor {
     /// A receipt of success or failure, early enough to be in a block before the deadline.
     async fn completion(&self, open: &OpenTask, current: &OpenAssignment) -> Completion {
         let left = current.assignment.deadline_ms.saturating_sub(self.index.tip().time_ms);
-        let until = Instant::now() + time_to_work(Duration::from_millis(left));
+        let work_time = time_to_work(Duration::from_millis(left));
+        let (now, last_word) = (Instant::now(), LAST_WORD.min(work_time / 4));
         let work = async {
-            let run = self.facts(open, current, until).await?;
+            let run = self.facts(open, current, now + work_time - last_word).await?;
             self.execute(&run).await
         };
-        in_time(until, work).await.unwrap_or_else(|failure| {
+        in_time(now + work_time, work).await.unwrap_or_else(|failure| {
             let task = current.assignment.task;
             let error = crate::chain_of(failure.cause.as_ref());
             tracing::warn!(%task, class = %failure.class, %error, "task failed");
@@ -222,12 +225,12 @@ impl Executor {
         let (sealed, keys) = tokio::try_join!(open::fetch(&self.content, program.get()), self.keys(run))?;
         let opener = open::opener(&sealed, program.get(), &keys).map_err(|failure| failure.with(&keys))?;
         let (sandbox, metering, until) = (self.sandbox.clone(), metering(run.task.get().metering), run.until);
+        let fair = Duration::from_millis(self.chain.genesis().limits.overhead_ms / 2);
         let work = move || {
             let plaintext = open::program(&sealed, &opener)?;
-            sandbox.compile_until(&plaintext, metering, Some(until)).map_err(|cause| {
-                let class = if cause.guest_at_fault() { FailureClass::Guest } else { FailureClass::Node };
-                Failure::new(class, cause)
-            })
+            let given = until.saturating_duration_since(Instant::now());
+            let compiled = sandbox.compile_until(&plaintext, metering, Some(until));
+            compiled.map_err(|cause| Failure::new(not_compiled(&cause, given >= fair), cause))
         };
         let compiled = tokio::task::spawn_blocking(work).await.map_err(Failure::node)?;
         Ok((compiled.map_err(|failure| failure.with(&keys))?, keys))
@@ -261,7 +264,8 @@ impl Executor {
             self.content.announce(root).await;
         }
         let copies = self.chain.genesis().limits.copies as usize;
-        let storage = self.storage.spread(&roots, copies).await.map_err(Failure::node)?;
+        let spread = async { self.storage.spread(&roots, copies).await.map_err(Failure::node) };
+        let storage = in_time(run.until, spread).await?;
         self.progress.note(run.id(), Phase::Sealed, &format!("{copies} copies elsewhere"));
         let result = ResultSeal {
             ciphertext: ciphertext.root,
@@ -294,6 +298,17 @@ impl Executor {
 /// What is left for the work itself: a quarter of it at most is kept for the receipt.
 fn time_to_work(left: Duration) -> Duration {
     left - FAREWELL.min(left / 4)
+}
+
+/// Who is at fault for a program that was not compiled. One that takes longer than half of the network's overhead (`fair`) has
+/// reached a limit, whatever else has taken time.
+fn not_compiled(cause: &CompileError, fair: bool) -> FailureClass {
+    match cause {
+        CompileError::TooSlow(_) => FailureClass::Limit,
+        CompileError::Sandbox(SandboxError::Stopped) if fair => FailureClass::Limit,
+        CompileError::Sandbox(_) => FailureClass::Node,
+        _ => FailureClass::Guest,
+    }
 }
 
 /// Gives up work that takes longer than that.
@@ -425,6 +440,16 @@ mod tests {
         let files = archive.files.iter().map(|file| file.path.len() + file.bytes.0.len());
         let exit_code = if (0..=1).contains(&archive.exit_code) { 0 } else { 4 };
         archive.stdout.0.len() + archive.stderr.0.len() + files.sum::<usize>() + exit_code
+    }
+
+    #[test]
+    fn a_program_that_takes_too_long_to_compile_reaches_a_limit() {
+        let stopped = || CompileError::Sandbox(SandboxError::Stopped);
+        assert_eq!(not_compiled(&CompileError::TooSlow(120_000), false), FailureClass::Limit);
+        assert_eq!(not_compiled(&stopped(), true), FailureClass::Limit);
+        assert_eq!(not_compiled(&stopped(), false), FailureClass::Node, "others had taken the time");
+        assert_eq!(not_compiled(&CompileError::Invalid(String::new()), true), FailureClass::Guest);
+        assert_eq!(not_compiled(&CompileError::Sandbox(SandboxError::Silent(1)), true), FailureClass::Node);
     }
 
     #[test]
