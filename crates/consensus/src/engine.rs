@@ -108,6 +108,13 @@ impl Reporter for SeedTap {
 
     fn report(&mut self, activity: Self::Activity) -> commonware_actor::Feedback {
         self.0.seeds.observe(&activity);
+        match &activity {
+            Activity::Notarization(of) => tracing::trace!(view = of.proposal.round.view().get(), "notarized"),
+            Activity::Certification(of) => tracing::trace!(view = of.proposal.round.view().get(), "certified"),
+            Activity::Nullification(of) => tracing::trace!(view = of.round.view().get(), "nullified"),
+            Activity::Finalization(of) => tracing::trace!(view = of.proposal.round.view().get(), "final"),
+            _ => {}
+        }
         commonware_actor::Feedback::Ok
     }
 }

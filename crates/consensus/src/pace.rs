@@ -84,7 +84,11 @@ where
             self.core.seeds.wait(round).await;
         }
         self.wait_for_work(&clock, parent.inner()).await;
-        self.inner.propose((clock, context), ancestry, ()).await
+        let (view, height) = (context.round.view().get(), parent.inner().header.height + 1);
+        tracing::trace!(view, height, "builds a block");
+        let block = self.inner.propose((clock, context), ancestry, ()).await;
+        tracing::trace!(view, height, built = block.is_some(), "has built a block");
+        block
     }
 
     async fn verify(&mut self, (clock, context): (E, BlockContext), ancestry: impl Ancestry<Block>) -> bool {
@@ -93,7 +97,11 @@ where
             let time = UNIX_EPOCH + Duration::from_millis(block.inner().header.time_ms);
             clock.sleep_until(time.checked_sub(AHEAD_MAX).unwrap_or(UNIX_EPOCH)).await;
         }
-        self.inner.verify((clock, context), ancestry).await
+        let view = context.round.view().get();
+        tracing::trace!(view, "verifies a block");
+        let verdict = self.inner.verify((clock, context), ancestry).await;
+        tracing::trace!(view, verdict, "has verified a block");
+        verdict
     }
 }
 
