@@ -93,12 +93,24 @@ enum ExecuteError {
     Invalid(String),
     #[error("the machine asks for the same keys again and again")]
     Stuck,
+    #[error("this node's state is damaged: {0}")]
+    Damaged(String),
     #[error("this node's state contradicts its own log")]
     Corrupt,
     #[error("this node cannot read its state: {0}")]
     State(String),
     #[error("this node cannot read its ledger")]
     Journal(#[from] JournalError),
+}
+
+impl ExecuteError {
+    /// Whether this node is at fault, and not who proposed the block.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Stuck => false,
+            Self::Damaged(_) | Self::Corrupt | Self::State(_) | Self::Journal(_) => true,
+        }
+    }
 }
 
 /// Values the machine may read.
@@ -131,6 +143,7 @@ impl Ledger {
             match self.core.machine.execute(input, &view, mode) {
                 Ok(executed) => break executed,
                 Err(Stop::Invalid(why)) => return Err(ExecuteError::Invalid(why)),
+                Err(Stop::Damaged(why)) => return Err(ExecuteError::Damaged(why)),
                 Err(Stop::Missing(keys)) => {
                     let before = view.0.len();
                     self.fetch::<E>(keys, batch, &mut view).await?;
@@ -369,6 +382,7 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
         let parent = ancestry.next().await?;
         match self.build::<E>(context, parent.inner(), batches, now_ms(&runtime)).await {
             Ok(built) => built.map(|(block, merkleized)| Proposed { block, merkleized }),
+            Err(cause) if cause.is_ours() => self.core.halt(&cause),
             Err(cause) => {
                 tracing::error!(%cause, "cannot build a block");
                 None
@@ -398,6 +412,8 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
                 self.core.outcomes.insert(block.model_digest(), outcome);
                 Some(merkleized)
             }
+            // A good block must not be called bad because this node's disk is.
+            Err(cause) if cause.is_ours() => self.core.halt(&cause),
             Err(cause) => {
                 tracing::warn!(height = block.height().get(), %cause, "refused a block");
                 None
@@ -413,9 +429,11 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
         _: <Databases<E> as DatabaseSet<E>>::Readers,
     ) {
         // Bodies must be durable before the state that names them. There is no way to go on without a disk.
+        tracing::trace!(height = block.header.height, "writes a final block");
         if let Err(cause) = self.core.commit(block) {
-            panic!("the ledger cannot be written: {}", chain(&cause));
+            self.core.halt(&cause);
         }
+        tracing::trace!(height = block.header.height, "has written a final block");
     }
 
     async fn finalized(
@@ -426,6 +444,7 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
         _: <Databases<E> as DatabaseSet<E>>::Readers,
     ) {
         self.core.finalized(block);
+        tracing::trace!(height = block.header.height, "has the state of a final block");
     }
 }
 
@@ -433,11 +452,6 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
 pub(crate) fn now_ms(clock: &impl Clock) -> u64 {
     let since = clock.current().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use commonware_consensus::{
@@ -40,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) head: watch::Sender<HeadInfo>,
     /// Height whose state can be read; behind `head` only while the engine replays after a start.
     pub(crate) applied: watch::Sender<u64>,
+    /// Why this validator cannot go on.
+    pub(crate) failure: OnceLock<String>,
 }
 
 impl Core {
@@ -55,7 +57,18 @@ impl Core {
             wanted: Wanted::default(),
             head: watch::Sender::new(head),
             applied: watch::Sender::new(0),
+            failure: OnceLock::new(),
         })
+    }
+
+    /// Ends this validator: it can no longer tell right from wrong. The others go on without it.
+    pub(crate) fn halt(&self, cause: &dyn std::error::Error) -> ! {
+        let causes = std::iter::successors(Some(cause), |cause| cause.source());
+        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        tracing::error!(%cause, "this validator cannot go on");
+        let cause = self.failure.get_or_init(|| cause);
+        // The engine has no other way to be told; its runtime ends, and with it the handle says that it has stopped.
+        panic!("{cause}");
     }
 
     /// Writes a finalized block to disk, before its state is applied.

@@ -218,6 +218,11 @@ impl Consensus {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
+    /// Why the engine has stopped, if its ledger on this disk cannot be used any more.
+    pub fn failure(&self) -> Option<&str> {
+        self.core.failure.get().map(String::as_str)
+    }
+
     async fn certificate(&self, log_size: u64) -> Result<(CertifiedHead, Header), QueryError> {
         self.ask(|reply| Request::Certified { log_size, reply }).await?
     }

@@ -3,7 +3,8 @@
 //! One append-only file, one entry per block, written and synced before the engine makes the state of that block
 //! durable. So there is never a state on disk that names a body which is not. Appending a block again, as the engine
 //! does when it replays after a crash, changes nothing. A torn last entry is cut off at start; the engine then replays
-//! that block.
+//! that block. An entry that is not whole although a whole one follows it was not torn but damaged later: then the journal
+//! is left as it is and refused.
 //!
 //! ```text
 //! entry   = u32 length of payload ‖ SHA-256 of payload ‖ payload
@@ -17,9 +18,9 @@
 use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
-    io::{self, Read as _, Seek as _, SeekFrom},
+    io::{self, Seek as _, SeekFrom},
     os::unix::fs::FileExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -49,9 +50,14 @@ pub enum JournalError {
         #[source]
         cause: io::Error,
     },
-    /// Bytes before the end are not what was written.
-    #[error("the ledger's journal is damaged at byte {offset}; restore the node's folder from a copy as a whole")]
+    /// Bytes are not what was written, although they were synced.
+    #[error(
+        "{path} is damaged at byte {offset}, and not by a power cut, for what was written later is whole; nothing was \
+         changed: check this node's disk, then restore the node's folder from a copy as a whole"
+    )]
     Damaged {
+        /// Which file.
+        path: PathBuf,
         /// Where.
         offset: u64,
     },
@@ -111,6 +117,7 @@ struct Index {
 
 /// The journal. Reading goes on while a block is appended.
 pub(crate) struct Journal {
+    path: PathBuf,
     file: File,
     index: Mutex<Index>,
 }
@@ -125,13 +132,17 @@ impl Journal {
             .truncate(false)
             .open(path)
             .map_err(failed("opened"))?;
-        let index = scan(&mut file)?;
+        let index = scan(&mut file, path)?;
         file.set_len(index.end).map_err(failed("cut to its last whole entry"))?;
         if let Some(folder) = path.parent() {
             // The name of a new file must survive a crash as well.
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("synced"))?;
         }
-        Ok(Self { file, index: Mutex::new(index) })
+        Ok(Self { path: path.to_owned(), file, index: Mutex::new(index) })
+    }
+
+    fn damaged(&self, offset: u64) -> JournalError {
+        JournalError::Damaged { path: self.path.clone(), offset }
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -174,7 +185,7 @@ impl Journal {
         self.file.write_all_at(&framed, end).map_err(failed("written"))?;
         self.file.sync_data().map_err(failed("synced"))?;
         // Only one block at a time is finalized, so nobody else has appended meanwhile.
-        self.index().add(&payload, end + FRAME_BYTES as u64).ok_or(JournalError::Damaged { offset: end })
+        self.index().add(&payload, end + FRAME_BYTES as u64).ok_or_else(|| self.damaged(end))
     }
 
     /// The header at `height`.
@@ -187,7 +198,7 @@ impl Journal {
             block.header
         };
         let header = Header::from_bytes(&self.read(place)?);
-        header.map(Some).map_err(|_| JournalError::Damaged { offset: place.offset })
+        header.map(Some).map_err(|_| self.damaged(place.offset))
     }
 
     /// The block at `height`.
@@ -214,8 +225,10 @@ impl Journal {
 
     /// The body with this digest.
     pub(crate) fn body(&self, digest: &Digest) -> Result<Option<Vec<u8>>, JournalError> {
-        let place = self.index().bodies.get(digest).copied();
-        place.map(|place| self.read(place)).transpose()
+        let Some(place) = self.index().bodies.get(digest).copied() else { return Ok(None) };
+        let body = self.read(place)?;
+        // The machine takes what it is given for the state. A disk that changed since the start must not decide a vote.
+        if Digest::of(&body) == *digest { Ok(Some(body)) } else { Err(self.damaged(place.offset)) }
     }
 
     /// The record with this index.
@@ -264,33 +277,61 @@ impl Journal {
 }
 
 /// Reads all whole entries. Only the last may be torn.
-fn scan(file: &mut File) -> Result<Index, JournalError> {
+fn scan(file: &mut File, path: &Path) -> Result<Index, JournalError> {
     let length = file.metadata().map_err(failed("read"))?.len();
     file.seek(SeekFrom::Start(0)).map_err(failed("read"))?;
-    let mut reader = io::BufReader::with_capacity(1 << 20, file);
+    let mut reader = io::BufReader::with_capacity(1 << 20, &*file);
     let mut index = Index::default();
-    loop {
-        let left = length - index.end;
-        if left < FRAME_BYTES as u64 {
-            return Ok(index);
-        }
-        let mut frame = [0; FRAME_BYTES];
-        reader.read_exact(&mut frame).map_err(failed("read"))?;
-        let (size, checksum) = frame.split_at(4);
-        let size = size.iter().fold(0, |value, byte| value << 8 | *byte as usize);
-        if size > ENTRY_BYTES_MAX || (FRAME_BYTES + size) as u64 > left {
-            return Ok(index);
-        }
-        let mut payload = vec![0; size];
-        reader.read_exact(&mut payload).map_err(failed("read"))?;
-        let whole = Digest::of(&payload).0 == checksum;
-        if !whole && (FRAME_BYTES + size) as u64 == left {
-            return Ok(index);
-        }
+    while index.end < length {
         let offset = index.end;
-        let added = whole.then(|| index.add(&payload, offset + FRAME_BYTES as u64)).flatten();
-        added.ok_or(JournalError::Damaged { offset })?;
+        let payload = read_entry(&mut reader, length - offset).map_err(failed("read"))?;
+        let Some(payload) = payload else {
+            return if is_torn(file, &index, length)? {
+                Ok(index)
+            } else {
+                Err(JournalError::Damaged { path: path.to_owned(), offset })
+            };
+        };
+        let added = index.add(&payload, offset + FRAME_BYTES as u64);
+        added.ok_or_else(|| JournalError::Damaged { path: path.to_owned(), offset })?;
     }
+    Ok(index)
+}
+
+/// The payload of the entry that begins here, if it is whole and ends within the `left` bytes of the file.
+fn read_entry(reader: &mut impl io::Read, left: u64) -> io::Result<Option<Vec<u8>>> {
+    if left < FRAME_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut frame = [0; FRAME_BYTES];
+    reader.read_exact(&mut frame)?;
+    let (size, checksum) = frame.split_at(4);
+    let size = integer(size);
+    if size > ENTRY_BYTES_MAX || (FRAME_BYTES + size) as u64 > left {
+        return Ok(None);
+    }
+    let mut payload = vec![0; size];
+    reader.read_exact(&mut payload)?;
+    Ok((Digest::of(&payload).0 == checksum).then_some(payload))
+}
+
+/// Whether nothing whole follows the broken entry at the end of `index`. Every entry is synced before the next is written, so
+/// a power cut breaks the last one only.
+fn is_torn(file: &File, index: &Index, length: u64) -> Result<bool, JournalError> {
+    let mut rest = vec![0; (length - index.end) as usize];
+    file.read_exact_at(&mut rest, index.end).map_err(failed("read"))?;
+    let height = index.blocks.len() as u64;
+    let follows = (1..rest.len()).any(|at| {
+        // Few places look like an entry's beginning; only those are hashed.
+        let header = rest.get(at + FRAME_BYTES..).and_then(|payload| Cursor { bytes: payload, at: 0 }.header());
+        header.is_some_and(|header| header.height > height)
+            && read_entry(&mut &rest[at..], (rest.len() - at) as u64).is_ok_and(|entry| entry.is_some())
+    });
+    Ok(!follows)
+}
+
+fn integer(bytes: &[u8]) -> usize {
+    bytes.iter().fold(0, |value, byte| value << 8 | *byte as usize)
 }
 
 impl Index {
@@ -360,7 +401,13 @@ impl Cursor<'_> {
 
     fn integer(&mut self) -> Option<usize> {
         let range = self.take(4)?;
-        Some(self.bytes[range].iter().fold(0, |value, byte| value << 8 | *byte as usize))
+        Some(integer(&self.bytes[range]))
+    }
+
+    fn header(&mut self) -> Option<Header> {
+        let length = self.integer().filter(|length| *length <= Header::BYTES_MAX)?;
+        let range = self.take(length)?;
+        Header::from_bytes(&self.bytes[range]).ok()
     }
 
     fn part(&mut self) -> Option<std::ops::Range<usize>> {
@@ -464,9 +511,33 @@ mod tests {
         std::fs::write(&path, torn).unwrap();
         assert_eq!(Journal::open(&path).unwrap().height(), 1);
 
-        let mut damaged = whole;
-        damaged[one - 1] ^= 1;
-        std::fs::write(&path, damaged).unwrap();
-        assert!(matches!(Journal::open(&path), Err(JournalError::Damaged { offset: 0 })));
+        // A disk that changes any bit of what was synced, lengths too, is not taken for a power cut.
+        append(&journal, 3).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for (offset, entry) in [(0, 0..one), (one as u64, one..2 * one)] {
+            for at in entry {
+                let mut damaged = whole.clone();
+                damaged[at] ^= 0x80;
+                std::fs::write(&path, &damaged).unwrap();
+                let Err(JournalError::Damaged { path: named, offset: found }) = Journal::open(&path) else {
+                    panic!("a change at byte {at} went unseen");
+                };
+                assert_eq!((named, found), (path.clone(), offset));
+                assert_eq!(std::fs::read(&path).unwrap(), damaged, "evidence must be left as it is");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_the_disk_changed_is_not_handed_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let journal = Journal::open(&path).unwrap();
+        append(&journal, 1).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(6).position(|window| window == b"body 1").unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(journal.body(&Digest::of(b"body 1")), Err(JournalError::Damaged { .. })));
     }
 }

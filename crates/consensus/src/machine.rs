@@ -24,7 +24,8 @@ pub trait Machine: Send + Sync + 'static {
     /// block invalid. Consensus executes exactly the included transactions of a proposal again before it sends it.
     ///
     /// # Errors
-    /// [`Stop::Missing`] asks to be called again with these keys fetched as well; [`Stop::Invalid`] refuses the block.
+    /// [`Stop::Missing`] asks to be called again with these keys fetched as well; [`Stop::Invalid`] refuses the block;
+    /// [`Stop::Damaged`] stops this validator.
     fn execute(&self, block: &BlockInput<'_>, reads: &dyn Reads, mode: Mode) -> Result<Executed, Stop>;
 }
 
@@ -94,4 +95,6 @@ pub enum Stop {
     Missing(Vec<Key>),
     /// The block breaks a rule.
     Invalid(String),
+    /// The state holds what the machine never wrote. The block may be right: this validator gives no vote and stops.
+    Damaged(String),
 }

@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Stop::Missing`] if values are not fetched: fetch them and call again with the same input; nothing has happened.
-/// [`Stop::Invalid`] in [`Mode::Verify`] if a transaction is refused.
+/// [`Stop::Invalid`] in [`Mode::Verify`] if a transaction is refused. [`Stop::Damaged`] if this node's state is at fault.
 pub fn execute(
     genesis: &Genesis,
     network: &NetworkId,
@@ -79,7 +79,7 @@ fn stop(view: &View, halt: Halt) -> Stop {
     match halt {
         Halt::Missing => Stop::Missing(view.missing()),
         Halt::Refused(refusal) => Stop::Invalid(refusal.to_string()),
-        Halt::Damaged(key) => Stop::Invalid(format!("the value at {} is not one the ledger wrote", Digest(key))),
+        Halt::Damaged(key) => Stop::Damaged(format!("the value at {} is not one the ledger wrote", Digest(key))),
     }
 }
 

@@ -136,4 +136,7 @@ pub enum Stop {
     /// The block breaks a rule; its proposer is at fault.
     #[error("the block breaks a rule: {0}")]
     Invalid(String),
+    /// This node's state holds what the ledger never wrote: the block may be right, this node cannot tell.
+    #[error("the state of this node is damaged: {0}")]
+    Damaged(String),
 }

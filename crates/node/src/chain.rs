@@ -103,7 +103,9 @@ impl Chain {
             match ledger::dry_run(self.genesis(), self.network_id(), &checked, &state, height, head.time_ms) {
                 Ok(verdict) => return Ok(verdict?),
                 Err(ledger::Stop::Missing(keys)) => self.fetch(&mut state, keys).await?,
-                Err(ledger::Stop::Invalid(reason)) => return Err(Inadmissible::Unforeseen(reason)),
+                Err(ledger::Stop::Invalid(reason) | ledger::Stop::Damaged(reason)) => {
+                    return Err(Inadmissible::Unforeseen(reason));
+                }
             }
         }
         Err(Inadmissible::Unforeseen("it reads too much of the state".into()))

@@ -50,7 +50,10 @@ pub enum JournalError {
         cause: io::Error,
     },
     /// It is not what this node wrote.
-    #[error("{path} is damaged at byte {offset}")]
+    #[error(
+        "{path} is damaged at byte {offset}, and not by a power cut, for what was written later is whole; nothing was \
+         changed: check this node's disk, then restore the node's folder from a copy as a whole"
+    )]
     Damaged {
         /// Which file.
         path: PathBuf,
@@ -113,42 +116,32 @@ fn replay(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Vec<u8>>, usize
     let mut values = BTreeMap::new();
     let mut offset = 0;
     while offset < bytes.len() {
+        let damaged = || JournalError::Damaged { path: path.to_owned(), offset };
         match read_frame(&bytes[offset..]) {
-            Frame::Whole { payload, length } => {
-                let damaged = || JournalError::Damaged { path: path.to_owned(), offset };
+            Some((payload, length)) => {
                 apply(&mut values, payload).ok_or_else(damaged)?;
                 offset += length;
             }
-            Frame::Torn => break,
-            Frame::Damaged => return Err(JournalError::Damaged { path: path.to_owned(), offset }),
+            None if has_frame(&bytes[offset + 1..]) => return Err(damaged()),
+            None => break,
         }
     }
     Ok((values, offset))
 }
 
-enum Frame<'a> {
-    Whole {
-        payload: &'a [u8],
-        length: usize,
-    },
-    /// The file ends within it.
-    Torn,
-    Damaged,
-}
-
-fn read_frame(bytes: &[u8]) -> Frame<'_> {
-    let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else { return Frame::Torn };
+/// The payload and the length of the frame that begins here, if it is whole.
+fn read_frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
+    let (header, rest) = bytes.split_at_checked(HEADER_BYTES)?;
     let (length, digest) = header.split_at(LENGTH_BYTES);
     let length = length.iter().fold(0usize, |sum, byte| (sum << 8) | usize::from(*byte));
-    if length > FRAME_BYTES_MAX {
-        return Frame::Damaged;
-    }
-    let Some(payload) = rest.get(..length) else { return Frame::Torn };
-    if Digest::of(payload).as_ref() == digest {
-        return Frame::Whole { payload, length: HEADER_BYTES + length };
-    }
-    // A file system may lengthen a file before it writes the bytes: only the very last frame can be half written.
-    if rest.len() == length { Frame::Torn } else { Frame::Damaged }
+    let payload = rest.get(..length).filter(|_| length <= FRAME_BYTES_MAX)?;
+    (Digest::of(payload).as_ref() == digest).then_some((payload, HEADER_BYTES + length))
+}
+
+/// Whether a whole frame begins anywhere. Every frame is synced before the next is written, so a power cut breaks the last one
+/// only, and nothing whole follows it.
+fn has_frame(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|at| read_frame(&bytes[at..]).is_some())
 }
 
 fn apply(values: &mut BTreeMap<String, Vec<u8>>, payload: &[u8]) -> Option<()> {
@@ -227,12 +220,21 @@ mod tests {
     #[test]
     fn damage_before_the_end_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), vec![vec![set("a", b"1")], vec![set("b", b"2")]]);
+        write(dir.path(), vec![vec![set("a", b"1")], vec![set("b", b"2")], vec![set("c", b"3")]]);
         let file = dir.path().join(FILE);
-        let mut bytes = fs::read(&file).unwrap();
-        bytes[HEADER_BYTES + 3] ^= 1;
-        fs::write(&file, bytes).unwrap();
-        assert!(matches!(read(dir.path()), Err(JournalError::Damaged { offset: 0, .. })));
+        let whole = fs::read(&file).unwrap();
+        let one = whole.len() / 3;
+        // Any bit of a frame, its length too, if another follows.
+        for at in 0..2 * one {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x80;
+            fs::write(&file, &damaged).unwrap();
+            let Err(JournalError::Damaged { path, offset }) = read(dir.path()) else {
+                panic!("a change at byte {at} went unseen");
+            };
+            assert_eq!((path, offset), (file.clone(), at / one * one));
+            assert_eq!(fs::read(&file).unwrap(), damaged, "evidence must be left as it is");
+        }
     }
 
     #[test]

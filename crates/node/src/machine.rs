@@ -77,5 +77,6 @@ fn stopped(stop: ledger::Stop) -> Stop {
     match stop {
         ledger::Stop::Missing(keys) => Stop::Missing(keys),
         ledger::Stop::Invalid(reason) => Stop::Invalid(reason),
+        ledger::Stop::Damaged(reason) => Stop::Damaged(reason),
     }
 }

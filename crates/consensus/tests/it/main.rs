@@ -9,6 +9,7 @@
 mod attack_key_material;
 mod attack_mempool;
 mod counter;
+mod damage;
 mod network;
 mod proofs;
 mod restart;
