@@ -1,13 +1,18 @@
 //! Measures, prints ratios, and writes docs/benchmarks.md with the machine named.
 //!
 //! Each crate measures its own part in an example that prints rows (`crates/*/examples`); the story as a whole is measured
-//! here, on four real nodes. Only ratios within one run mean anything on a machine that others use too.
+//! here, on four real nodes. Only ratios within one run mean anything on a machine that others use too. Everything that runs
+//! has a time limit, and what exceeds it is named.
 
 use std::{
     fmt::Write as _,
     fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,9 +31,13 @@ const PARTS: [(&str, &str); 6] = [
     ("proof", "verify"),
 ];
 
-/// Tasks that are timed, after a few that warm up.
-const TASKS: usize = 30;
-const WARM_UP: usize = 3;
+/// Longest time that one example may take, and one call of `samovar`.
+const PART_TIME_MAX: Duration = Duration::from_secs(240);
+const CALL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Tasks that are timed, after a few that warm up and fill what the engine keeps of the last blocks.
+const TASKS: usize = 40;
+const WARM_UP: usize = 15;
 
 /// One line of the table.
 struct Row {
@@ -39,27 +48,40 @@ struct Row {
     goal: String,
 }
 
-/// Measures everything, or the parts that `names` lists (`story` is the whole).
+/// Measures everything, or the parts that `names` lists (`story` is the whole). What fails is named at the end, after the
+/// rest was measured.
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     setup::run()?;
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     // All at once: cargo would build dependencies again for every package on its own.
     call(cargo().args(["build", "--release", "--workspace", "--examples"]))?;
-    let mut rows = Vec::new();
+    if wanted("story") {
+        call(cargo().args(["build", "--release", "--package", "samovar"]))?;
+    }
+    let machine = machine();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    let mut measure = |name: &str, part: &dyn Fn() -> anyhow::Result<Vec<Row>>| {
+        eprintln!("measuring {name}");
+        match part() {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => failures.push(format!("{name}: {error:#}")),
+        }
+    };
     for (package, example) in PARTS.iter().filter(|(package, _)| wanted(package)) {
-        eprintln!("measuring {package}");
-        rows.extend(part(package, example)?);
+        measure(package, &|| part(package, example));
     }
     if wanted("story") {
-        eprintln!("measuring the story on four nodes");
-        rows.extend(story()?);
+        measure("the story on four nodes", &story);
     }
     let table = table(&rows);
     println!("{table}");
+    if !failures.is_empty() {
+        bail!("not everything could be measured, so nothing is written:\n{}", failures.join("\n"));
+    }
     if names.is_empty() {
         let page = format!(
-            "# Benchmarks\n\nMeasured by `cargo xtask bench` on {}. Only ratios within one run mean much: this machine is shared.\n\n{table}",
-            machine()
+            "# Benchmarks\n\nMeasured by `cargo xtask bench` on {machine}. Only ratios within one run mean much where a \
+             machine is shared.\n\n{table}"
         );
         fs::write(root().join("docs/benchmarks.md"), page)?;
         eprintln!("written to docs/benchmarks.md");
@@ -70,13 +92,46 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
 /// Runs one crate's example and reads its rows.
 fn part(package: &str, example: &str) -> anyhow::Result<Vec<Row>> {
     let program = target_dir()?.join("release/examples").join(example);
-    let output = Command::new(program).current_dir(root()).stderr(Stdio::inherit()).output()?;
+    let what = format!("crates/{package}/examples/{example}");
+    let output = finish(Command::new(program).current_dir(root()).stderr(Stdio::inherit()), &what, PART_TIME_MAX)?;
     if !output.status.success() {
-        bail!("crates/{package}/examples/{example}.rs failed ({})", output.status);
+        bail!("{what} failed ({})", output.status);
     }
     let answer: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("{package} prints no JSON"))?;
     let rows = answer["rows"].as_array().with_context(|| format!("{package} prints no rows"))?;
     Ok(rows.iter().map(row).collect())
+}
+
+/// Runs a program to its end. If its time is up before, it is ended and named.
+fn finish(command: &mut Command, what: &str, limit: Duration) -> anyhow::Result<Output> {
+    let begun = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| what.to_owned())?;
+    // Somebody has to read, or a program that says much waits for ever.
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let stdout = thread::spawn(move || read_all(stdout));
+    let stderr = thread::spawn(move || read_all(stderr));
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if begun.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            bail!("{what} did not end within {} s; it was ended", limit.as_secs());
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    let text = |reader: thread::JoinHandle<Vec<u8>>| reader.join().unwrap_or_default();
+    Ok(Output { status, stdout: text(stdout), stderr: text(stderr) })
+}
+
+fn read_all(pipe: Option<impl std::io::Read>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What could be read is what there is to show.
+        let _ = pipe.read_to_end(&mut bytes);
+    }
+    bytes
 }
 
 fn row(value: &Value) -> Row {
@@ -94,11 +149,18 @@ fn row(value: &Value) -> Row {
 /// Three significant digits, or whole numbers.
 fn short(value: f64) -> String {
     match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 100.0 => whole(value.round() as u64),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
+}
+
+/// A number with commas.
+fn whole(value: u64) -> String {
+    let digits = value.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group)).collect();
+    groups.join(",")
 }
 
 fn table(rows: &[Row]) -> String {
@@ -110,7 +172,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Processor, cores and kernel, as the system names them.
+/// Processor, cores and kernel, as the system names them, and how busy it is.
 fn machine() -> String {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let named = |line: &&str| line.starts_with("model name");
@@ -118,21 +180,25 @@ fn machine() -> String {
         processors.lines().find(named).and_then(|line| line.split(": ").nth(1)).unwrap_or("an unnamed processor");
     let cores = processors.lines().filter(named).count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{cores} cores of {model}, Linux {}", kernel.trim())
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    format!("{cores} cores of {model}, Linux {}, load average {load} at the start", kernel.trim())
 }
 
 /// Four nodes, an owner, and tasks one after the other.
 fn story() -> anyhow::Result<Vec<Row>> {
-    call(cargo().args(["build", "--release", "--package", "samovar"]))?;
     let network = LocalNetwork::start(&target_dir()?.join("release/samovar"))?;
     let program = network.publish("program", &root().join("guests/trivial.wasm"))?;
     let small = network.dir.join("small.bin");
     fs::write(&small, b"a few bytes")?;
     let data = network.publish("data", &small)?;
 
-    let disk_before = network.disk_bytes(0)?;
     let mut times_ms = Vec::new();
+    let mut before = network.ledger(0)?;
     for task in 0..WARM_UP + TASKS {
+        if task == WARM_UP {
+            before = network.ledger(0)?;
+        }
         let out = network.dir.join(format!("run-{task}"));
         let begun = Instant::now();
         network.samovar(&[
@@ -147,7 +213,7 @@ fn story() -> anyhow::Result<Vec<Row>> {
         ])?;
         times_ms.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    let disk_after = network.disk_bytes(0)?;
+    let after = network.ledger(0)?;
     let mut warm: Vec<f64> = times_ms.split_off(WARM_UP);
     warm.sort_by(f64::total_cmp);
     let at = |quantile: f64| warm[((warm.len() - 1) as f64 * quantile).round() as usize];
@@ -161,6 +227,7 @@ fn story() -> anyhow::Result<Vec<Row>> {
     let publish_s = begun.elapsed().as_secs_f64();
     let peak_kib = network.peak_kib()?;
     let proof_bytes = fs::metadata(network.dir.join("run-0/proof"))?.len();
+    let per_task = |of: fn(&Ledger) -> u64| whole(of(&after).saturating_sub(of(&before)) / TASKS as u64);
 
     let row = |what: &str, value: String, goal: &str| Row {
         what: what.into(),
@@ -176,12 +243,15 @@ fn story() -> anyhow::Result<Vec<Row>> {
             "< 1,500 ms now, < 500 ms then",
         ),
         row("the same, p95", format!("{} ms", short(at(0.95))), ""),
-        row("proof of a task", format!("{proof_bytes} bytes"), "< 32 KiB"),
+        row("proof of a task", format!("{} bytes", whole(proof_bytes)), "< 32 KiB"),
+        row("live state of the ledger, per task", format!("{} bytes", per_task(|ledger| ledger.state_bytes)), ""),
         row(
-            "ledger of one node, per task",
-            format!("{} bytes", (disk_after - disk_before) / (WARM_UP + TASKS) as u64),
+            "the same, values",
+            format!("{} more of {}", per_task(|ledger| ledger.state_values), whole(after.state_values)),
             "",
         ),
+        row("blocks, per task", per_task(|ledger| ledger.height), ""),
+        row("disk of one node's ledger, per task", format!("{} bytes", per_task(|ledger| ledger.disk_bytes)), ""),
         row("a node at rest, resident", format!("{} MiB", rest_kib >> 10), ""),
         row("publish 256 MiB, two copies elsewhere", format!("{} s", short(publish_s)), ""),
         row("the largest node meanwhile, peak resident", format!("{} MiB", peak_kib >> 10), "< 256 MiB above rest"),
@@ -204,6 +274,15 @@ fn noise(bytes: usize) -> Vec<u8> {
 
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// What one node's ledger holds.
+struct Ledger {
+    height: u64,
+    state_values: u64,
+    state_bytes: u64,
+    /// As allocated.
+    disk_bytes: u64,
 }
 
 /// Four real node processes in a temporary folder, gone with this value.
@@ -237,12 +316,14 @@ impl LocalNetwork {
 
     /// Runs a verb against this network and returns what it prints.
     fn samovar(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new(&self.samovar)
+        let mut command = Command::new(&self.samovar);
+        command
             .args(arguments)
             .env("SAMOVAR_NETWORK", self.dir.join("network.toml"))
             .env("SAMOVAR_KEY", self.dir.join("bench.key"))
             .env("SAMOVAR_STATE", self.dir.join("state"))
-            .output()?;
+            .stderr(Stdio::piped());
+        let output = finish(&mut command, &format!("samovar {}", arguments.join(" ")), CALL_TIME_MAX)?;
         if !output.status.success() {
             bail!("samovar {} failed:\n{}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         }
@@ -259,7 +340,7 @@ impl LocalNetwork {
                 Ok(answer) if enough(&answer) => return Ok(()),
                 Err(error) if begun.elapsed() > Duration::from_secs(60) => return Err(error.context(what.to_owned())),
                 Ok(_) if begun.elapsed() > Duration::from_secs(60) => bail!("not within a minute: {what}"),
-                _ => std::thread::sleep(Duration::from_millis(200)),
+                _ => thread::sleep(Duration::from_millis(200)),
             }
         }
     }
@@ -295,19 +376,46 @@ impl LocalNetwork {
         Ok(peaks.into_iter().max().unwrap_or_default())
     }
 
-    /// What a node's ledger takes on disk, as allocated.
-    fn disk_bytes(&self, node: usize) -> anyhow::Result<u64> {
-        fn sum(dir: &Path) -> std::io::Result<u64> {
-            let mut bytes = 0;
-            for entry in fs::read_dir(dir)? {
-                let entry = entry?;
-                let kind = entry.file_type()?;
-                bytes += if kind.is_dir() { sum(&entry.path())? } else { entry.metadata()?.len() };
-            }
-            Ok(bytes)
-        }
-        Ok(sum(&self.dir.join(format!("node-{node}/ledger")))?)
+    fn ledger(&self, node: usize) -> anyhow::Result<Ledger> {
+        let metrics = self.metrics(node)?;
+        let gauge = |name: &str| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("no metric is called {name}"))
+        };
+        Ok(Ledger {
+            height: gauge("samovar_height")?,
+            state_values: gauge("samovar_state_values")?,
+            state_bytes: gauge("samovar_state_bytes")?,
+            disk_bytes: allocated(&self.dir.join(format!("node-{node}/ledger")))?,
+        })
     }
+
+    /// What the node tells Prometheus.
+    fn metrics(&self, node: usize) -> anyhow::Result<String> {
+        let config = fs::read_to_string(self.dir.join(format!("node-{node}/node.toml")))?;
+        let api = config.lines().find_map(|line| line.strip_prefix("api = \"")?.strip_suffix('"'));
+        let mut stream = TcpStream::connect(api.context("node.toml names no address for the API")?)?;
+        stream.set_read_timeout(Some(CALL_TIME_MAX))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+/// Bytes that a folder takes on the disk. Files that go away meanwhile take none.
+fn allocated(dir: &Path) -> anyhow::Result<u64> {
+    const SECTOR: u64 = 512;
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => allocated(&entry.path())?,
+            Ok(metadata) => metadata.blocks() * SECTOR,
+            Err(_) => 0,
+        };
+    }
+    Ok(bytes)
 }
 
 impl Drop for LocalNetwork {
