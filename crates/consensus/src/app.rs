@@ -499,7 +499,7 @@ mod tests {
         };
         let parent = Block::new(header(1), Vec::new()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&folder.path().join("journal")).unwrap();
+        let journal = Journal::open(&folder.path().join("journal"), u32::MAX).unwrap();
         let core = Core::new(Arc::new(Trusting), journal, &parent).unwrap();
         let identity = engine::identity(&committee.key()).unwrap();
         let scheme = Scheme::certificate_verifier(&engine::namespace(&id), identity);

@@ -49,9 +49,10 @@ use rand_core::{CryptoRng, Rng};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Timing,
+    Retention, Timing,
     app::{Db, Ledger},
     block::Block,
+    compact,
     core::Core,
     gossip,
     pace::Paced,
@@ -66,6 +67,14 @@ const EPOCH_BLOCKS: NonZeroU64 = NZU64!(u64::MAX);
 const PAGE: NonZeroU16 = page_size(4_096);
 const PAGES: NonZeroUsize = NZUsize!(512);
 const BUFFER: NonZeroUsize = NZUsize!(64 * 1_024);
+/// Views behind the newest final one whose votes and blocks are still at hand; each takes some 20 KB of disk.
+const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
+/// What the engine forgets it forgets in files of so many items, so this many more than needed stay.
+const ITEMS_PER_FILE: NonZeroU64 = NZU64!(64);
+/// The same for operations on the state, of about 100 bytes each.
+const OPERATIONS_PER_FILE: NonZeroU64 = NZU64!(4_096);
+/// Of zstd. Blocks are kept for ever, and much of a transaction are the same names and keys again.
+const BLOCK_COMPRESSION: u8 = 3;
 const MAILBOX: NonZeroUsize = NZUsize!(256);
 const SYNC_OPERATIONS: NonZeroU64 = NZU64!(64);
 /// All of them: whoever falls behind replays from genesis, as long as nobody starts state sync.
@@ -94,6 +103,7 @@ pub(crate) struct Parts<P, B> {
     /// Prefix of everything it stores.
     pub(crate) partition: String,
     pub(crate) timing: Timing,
+    pub(crate) retention: Retention,
     pub(crate) genesis: Block,
     pub(crate) core: Arc<Core>,
     pub(crate) requests: mpsc::Receiver<Request>,
@@ -128,7 +138,7 @@ where
     S: Sender<PublicKey = PublicKey>,
     R: Receiver<PublicKey = PublicKey>,
 {
-    let Parts { me, scheme, peers, blocker, partition, timing, genesis, core, requests } = parts;
+    let Parts { me, scheme, peers, blocker, partition, timing, retention, genesis, core, requests } = parts;
     let mut channels = channels.into_iter();
     let mut channel = || channels.next().expect("one pair for each of CHANNELS");
     let (votes, certificates, certificate_fetch, backfill) = (channel(), channel(), channel(), channel());
@@ -197,8 +207,8 @@ where
             start: plan.marshal_start(Digested::precomputed(genesis.clone(), genesis_digest)),
             partition_prefix: partition.clone(),
             mailbox_size: MAILBOX,
-            view_retention: ViewDelta::new(256),
-            prunable_items_per_section: NZU64!(4_096),
+            view_retention: VIEWS_KEPT,
+            prunable_items_per_section: ITEMS_PER_FILE,
             page_cache: cache.clone(),
             replay_buffer: BUFFER,
             key_write_buffer: BUFFER,
@@ -278,7 +288,7 @@ where
             leader_timeout: timing.leader,
             certification_timeout: timing.certification,
             timeout_retry: timing.retry,
-            view_retention: ViewDelta::new(256),
+            view_retention: VIEWS_KEPT,
             skip: SkipPolicy::Enabled {
                 timeout: timing.certification + timing.leader,
                 budget: simplex::SkipBudget::Participants,
@@ -311,6 +321,12 @@ where
                 newer
             });
         }
+        let compacting = (core.clone(), databases.clone());
+        // It reads and writes whole files: on a thread of its own.
+        runtime
+            .child("compaction")
+            .dedicated()
+            .spawn(move |clock| compact::run(clock, compacting.0, compacting.1, retention));
         service::serve(runtime, core, databases, certified, requests).await;
     });
     context.child("supervisor").spawn(move |_| async move {
@@ -342,7 +358,7 @@ fn archive_config(prefix: &str, name: &str, cache: CacheRef) -> immutable::Confi
         freezer_key_page_cache: cache,
         freezer_value_partition: partition("freezer-value"),
         freezer_value_target_size: 1 << 28,
-        freezer_value_compression: None,
+        freezer_value_compression: Some(BLOCK_COMPRESSION),
         ordinal_partition: partition("ordinal"),
         items_per_section: NZU64!(4_096),
         codec_config: (),
@@ -360,7 +376,7 @@ fn state_config(prefix: &str, cache: CacheRef) -> FixedConfig<EightCap, Sequenti
         merkle_config: TreeConfig {
             journal_partition: partition("mmr-journal"),
             metadata_partition: partition("mmr-meta"),
-            items_per_blob: NZU64!(65_536),
+            items_per_blob: OPERATIONS_PER_FILE,
             write_buffer: BUFFER,
             replay_buffer: BUFFER,
             strategy: Sequential,
@@ -368,7 +384,7 @@ fn state_config(prefix: &str, cache: CacheRef) -> FixedConfig<EightCap, Sequenti
         },
         journal_config: OperationsConfig {
             partition: partition("operations"),
-            items_per_blob: NZU64!(65_536),
+            items_per_blob: OPERATIONS_PER_FILE,
             page_cache: cache,
             write_buffer: BUFFER,
             replay_buffer: BUFFER,

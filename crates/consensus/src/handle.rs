@@ -36,6 +36,15 @@ impl HeadInfo {
     }
 }
 
+/// How much the live state holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateSize {
+    /// Keys that have a value.
+    pub values: u64,
+    /// Bytes of the values; those that are equal count once.
+    pub bytes: u64,
+}
+
 /// A finalized block, as far as others want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinalizedBlock {
@@ -203,6 +212,14 @@ impl Consensus {
     /// [`QueryError`].
     pub async fn prove_state(&self, key: Key) -> Result<ProvenState, QueryError> {
         self.ask(|reply| Request::ProveState { key, reply }).await?
+    }
+
+    /// How much the live state holds, now or a moment ago: measuring takes time, so it is not done anew for everybody who asks.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`].
+    pub async fn state_size(&self) -> Result<StateSize, QueryError> {
+        self.ask(|reply| Request::StateSize { reply }).await?
     }
 
     /// Stops the validator and waits until its storage is free. Nothing is lost: everything final is on disk already.

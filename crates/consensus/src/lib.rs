@@ -13,11 +13,12 @@
 //! the journal (see its module) holds the bodies of values and the records. Both are one folder, copied or lost as a whole.
 //!
 //! Not done yet: joining a running network by state sync (the format and the fetching of bodies are there, nobody starts
-//! it), key ceremonies and resharing (headers and blocks have room for them), compaction of the journal.
+//! it), key ceremonies and resharing (headers and blocks have room for them).
 #![forbid(unsafe_code)]
 
 mod app;
 mod block;
+mod compact;
 mod core;
 mod deal;
 mod engine;
@@ -34,8 +35,8 @@ mod start;
 
 pub use block::{BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX};
 pub use deal::{DealError, Dealing, deal};
-pub use handle::{Consensus, FinalizedBlock, HeadInfo, QueryError, Subscription};
+pub use handle::{Consensus, FinalizedBlock, HeadInfo, QueryError, StateSize, Subscription};
 pub use journal::JournalError;
 pub use machine::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta};
 pub use mempool::SubmitError;
-pub use start::{Config, StartError, Timing, start};
+pub use start::{Config, Retention, StartError, Timing, start};

@@ -174,7 +174,7 @@ mod tests {
         };
         let block = |time_ms| Block::new(header(time_ms), Vec::new()).expect("the leader is a key");
         let folder = tempfile::tempdir().expect("a folder for the journal");
-        let journal = Journal::open(&folder.path().join("journal")).expect("an empty journal");
+        let journal = Journal::open(&folder.path().join("journal"), u32::MAX).expect("an empty journal");
         let core = Arc::new(Core::new(Arc::new(Nothing), journal, &block(0)).expect("an empty journal"));
         deterministic::Runner::default().start(|clock| async move {
             let mut voter = Paced { inner: Agreeable, core, heartbeat: Duration::from_secs(1) };

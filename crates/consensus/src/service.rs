@@ -1,6 +1,10 @@
 //! Answers that need the engine: finalized state, certificates.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use commonware_codec::Encode as _;
 use commonware_consensus::{
@@ -21,9 +25,10 @@ use model::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Key, QueryError,
+    Key, QueryError, StateSize,
     app::{Databases, Db},
     block::{Block, model_digest},
+    compact,
     core::Core,
 };
 
@@ -42,6 +47,7 @@ pub(crate) enum Request {
     Read { keys: Vec<Key>, reply: oneshot::Sender<Result<Vec<Option<Vec<u8>>>, QueryError>> },
     ProveState { key: Key, reply: oneshot::Sender<Result<ProvenState, QueryError>> },
     Certified { log_size: u64, reply: oneshot::Sender<Result<(CertifiedHead, Header), QueryError>> },
+    StateSize { reply: oneshot::Sender<Result<StateSize, QueryError>> },
 }
 
 /// Keeps the newest certified head at hand, for ever.
@@ -82,7 +88,9 @@ pub(crate) async fn serve<E>(
 ) where
     E: Spawner + StorageContext + Clock,
 {
+    let sizes = Arc::new(Sizes::default());
     while let Some(request) = requests.recv().await {
+        let sizes = sizes.clone();
         let (core, databases, certified) = (core.clone(), databases.clone(), certified.subscribe());
         runtime.child("request").spawn(move |runtime| async move {
             match request {
@@ -96,8 +104,41 @@ pub(crate) async fn serve<E>(
                 Request::Certified { log_size, reply } => {
                     let _ = reply.send(within(&runtime, covering(certified, log_size)).await);
                 }
+                Request::StateSize { reply } => {
+                    let _ = reply.send(sizes.get(&runtime, &core, &databases).await);
+                }
             }
         });
+    }
+}
+
+/// The size of the state when somebody asked last.
+#[derive(Default)]
+struct Sizes(tokio::sync::Mutex<Option<(SystemTime, StateSize)>>);
+
+/// All of the state is walked to measure it. This part of the time, and no more, goes into that however often somebody asks.
+const MEASURING: u32 = 50;
+
+impl Sizes {
+    async fn get<E: Spawner + StorageContext + Clock>(
+        &self,
+        clock: &E,
+        core: &Core,
+        databases: &Databases<E>,
+    ) -> Result<StateSize, QueryError> {
+        caught_up(core).await?;
+        let mut known = self.0.lock().await;
+        if let Some((until, size)) = *known
+            && clock.current() < until
+        {
+            return Ok(size);
+        }
+        let begun = clock.current();
+        let live = compact::walk(core, databases).await.ok_or(QueryError::Stopped)?;
+        let size = StateSize { values: live.values, bytes: live.bytes };
+        let took = clock.current().duration_since(begun).unwrap_or_default();
+        *known = Some((clock.current() + took * MEASURING, size));
+        Ok(size)
     }
 }
 

@@ -11,8 +11,8 @@ use model::{Genesis, NodeId};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Consensus, Machine, StartError, Timing, app::genesis_block, core::Core, deal::signer, engine, journal::Journal,
-    service::REQUESTS_MAX,
+    Consensus, Machine, Retention, StartError, Timing, app::genesis_block, core::Core, deal::signer, engine,
+    journal::Journal, service::REQUESTS_MAX,
 };
 
 /// Numbers of the channels a validator needs, in the order in which [`start`] wants them; votes come first.
@@ -58,13 +58,14 @@ pub async fn start(
     genesis: &Genesis,
     (node, share): (&NodeId, &[u8]),
     folder: &Path,
-    timing: Timing,
+    (timing, retention): (Timing, Retention),
     place: Place,
     machine: Arc<dyn Machine>,
 ) -> Result<Consensus, StartError> {
     let scheme = signing_scheme(genesis, share)?;
     let me = public_key(node).ok_or(StartError::NotValidator(*node))?;
-    let journal = Journal::open(&folder.join(format!("{node}.journal"))).map_err(StartError::Journal)?;
+    let journal =
+        Journal::open(&folder.join(format!("{node}.journal")), retention.part_bytes).map_err(StartError::Journal)?;
     let block = genesis_block::<Context>(genesis, &genesis.network_id()).ok_or(StartError::Engine)?;
     let core = Arc::new(Core::new(machine, journal, &block).map_err(StartError::Journal)?);
     let (requests, received) = mpsc::channel(REQUESTS_MAX);
@@ -75,6 +76,7 @@ pub async fn start(
         blocker: place.control,
         partition: node.to_string().replace(':', "-"),
         timing,
+        retention,
         genesis: block,
         core: core.clone(),
         requests: received,

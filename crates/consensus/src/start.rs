@@ -64,6 +64,24 @@ pub struct Config<'a> {
     pub peers: Vec<(NodeId, SocketAddr)>,
     /// How patient it is.
     pub timing: Timing,
+    /// How much of the past it keeps.
+    pub retention: Retention,
+}
+
+/// How much stays on disk that is no longer needed.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// The journal is compacted in parts of so many bytes.
+    pub part_bytes: u32,
+    /// Values of the state are kept for so many blocks after they were replaced, and at least for the few that a validator
+    /// replays after it was killed.
+    pub replaced_blocks: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { part_bytes: 4 << 20, replaced_blocks: 256 }
+    }
 }
 
 /// How patient a validator is.
@@ -156,6 +174,7 @@ struct Ready {
     storage: PathBuf,
     listen: SocketAddr,
     timing: Timing,
+    retention: Retention,
 }
 
 /// Starts a validator that orders transactions for `machine`. Blocks until it has opened its storage.
@@ -187,7 +206,7 @@ pub fn start(config: Config<'_>, machine: Arc<dyn Machine>) -> Result<Consensus,
 type Started = Result<(Arc<Core>, mpsc::Sender<crate::service::Request>, watch::Sender<bool>), StartError>;
 
 fn check(config: Config<'_>) -> Result<Ready, StartError> {
-    let Config { network, genesis, identity, share, storage, listen, peers, timing } = config;
+    let Config { network, genesis, identity, share, storage, listen, peers, timing, retention } = config;
     let found = genesis.network_id();
     if found != network {
         return Err(StartError::OtherNetwork { expected: network, found });
@@ -213,7 +232,7 @@ fn check(config: Config<'_>) -> Result<Ready, StartError> {
     TcpListener::bind(listen).map_err(|cause| StartError::Listen { address: listen, cause })?;
     let folder = storage.clone();
     std::fs::create_dir_all(&storage).map_err(|cause| StartError::Storage { folder, cause })?;
-    let journal = Journal::open(&storage.join("journal")).map_err(StartError::Journal)?;
+    let journal = Journal::open(&storage.join("journal"), retention.part_bytes).map_err(StartError::Journal)?;
     Ok(Ready {
         identity,
         scheme,
@@ -226,6 +245,7 @@ fn check(config: Config<'_>) -> Result<Ready, StartError> {
         storage,
         listen,
         timing,
+        retention,
     })
 }
 
@@ -267,6 +287,7 @@ fn run(ready: Ready, machine: Arc<dyn Machine>, started: &std::sync::mpsc::SyncS
                 blocker: oracle,
                 partition: PARTITION.to_owned(),
                 timing: ready.timing,
+                retention: ready.retention,
                 genesis,
                 core: core.clone(),
                 requests: received,

@@ -51,8 +51,8 @@ pub enum JournalError {
     },
     /// It is not what this node wrote.
     #[error(
-        "{path} is damaged at byte {offset}, and not by a power cut, for what was written later is whole; nothing was \
-         changed: check this node's disk, then restore the node's folder from a copy as a whole"
+        "{path} is damaged at byte {offset}: what was synced there is not there any more, which no power cut does. Nothing \
+         was changed: check this node's disk, then restore the node's folder from a copy as a whole"
     )]
     Damaged {
         /// Which file.

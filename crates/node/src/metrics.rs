@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     running: Gauge,
     peers: Gauge,
     stored: Gauge,
+    state_values: Gauge,
+    state: Gauge,
 }
 
 /// How a task ended.
@@ -56,6 +58,8 @@ impl Metrics {
             running: Gauge::default(),
             peers: Gauge::default(),
             stored: Gauge::default(),
+            state_values: Gauge::default(),
+            state: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -78,10 +82,17 @@ impl Metrics {
         registry.register("running", "Tasks this node runs now", self.running.clone());
         registry.register("peers", "Content peers connected", self.peers.clone());
         registry.register_with_unit("stored", "Bytes of content blocks", Unit::Bytes, self.stored.clone());
+        registry.register("state_values", "Values in the ledger's live state", self.state_values.clone());
+        registry.register_with_unit("state", "Bytes of the values in the live state", Unit::Bytes, self.state.clone());
     }
 
     /// Reads the gauges.
-    pub(crate) fn see(&self, api: &Api) {
+    pub(crate) async fn see(&self, api: &Api) {
+        // An engine that has stopped has no state to measure; the gauges keep what they had.
+        if let Ok(size) = api.chain.consensus().state_size().await {
+            self.state_values.set(signed(size.values));
+            self.state.set(signed(size.bytes));
+        }
         let tip = api.index.tip();
         self.height.set(signed(tip.height));
         self.ledger_time.set(tip.time_ms as f64 / 1000.0);

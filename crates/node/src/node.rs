@@ -276,6 +276,7 @@ async fn start_chain(
             listen,
             peers,
             timing: consensus::Timing::default(),
+            retention: consensus::Retention::default(),
         };
         consensus::start(config, machine)
     })

@@ -75,7 +75,7 @@ fn a_damaged_disk_stops_its_validator_alone() {
     let machine = |net: &Net| Arc::new(Counter { network: net.id() }) as Arc<dyn Machine>;
     let fault = |net: &Net| {
         // The account's value, as the first block has left it.
-        let path = net.config(3).storage.join("journal");
+        let path = net.config(3).storage.join("journal/00000000");
         let bytes = std::fs::read(&path).unwrap();
         let value = AMOUNT.to_be_bytes();
         let at = bytes.windows(8).position(|window| window == value).unwrap() as u64;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use consensus::{Config, Consensus, Machine, Timing};
+use consensus::{Config, Consensus, Machine, Retention, Timing};
 use ed25519_dalek::SigningKey;
 use model::{
     AppraisalPolicy, Blob, Bytes96, Canonical as _, CustodyMode, Digest, FeeSchedule, Genesis, Limits, NetworkId,
@@ -19,6 +19,7 @@ use crate::counter::Counter;
 /// Everything needed to start, stop and start again the validators of one network.
 pub struct Net {
     pub genesis: Genesis,
+    pub retention: Retention,
     identities: Vec<[u8; 32]>,
     shares: Vec<Zeroizing<Vec<u8>>>,
     addresses: Vec<SocketAddr>,
@@ -37,6 +38,7 @@ impl Net {
             .collect();
         Self {
             genesis: genesis(dealing.network_key, dealing.sharing, nodes),
+            retention: Retention::default(),
             identities,
             shares,
             addresses: free_addresses(members),
@@ -64,6 +66,7 @@ impl Net {
             listen: self.addresses[member],
             peers: self.identities.iter().map(node).zip(self.addresses.iter().copied()).collect(),
             timing: Timing::default(),
+            retention: self.retention,
         }
     }
 
@@ -104,7 +107,7 @@ impl Net {
             addresses.push(parts[2].parse().unwrap());
         }
         let genesis = Genesis::from_bytes(&genesis, Genesis::BYTES_MAX).unwrap();
-        Self { genesis, identities, shares, addresses, folder: folder.to_owned() }
+        Self { genesis, retention: Retention::default(), identities, shares, addresses, folder: folder.to_owned() }
     }
 }
 

@@ -13,7 +13,7 @@ use commonware_p2p::{
 use commonware_runtime::{Clock as _, Quota, Runner as _, Spawner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU32, NZUsize, probability};
 use consensus::{
-    Consensus, Dealing, Timing,
+    BlockInput, Consensus, Dealing, Executed, Key, Machine, Mode, Reads, Retention, Stop, Timing, TransactionMeta,
     simulation::{self, CHANNELS, Channel, Place},
 };
 use ed25519_dalek::SigningKey;
@@ -27,6 +27,27 @@ use crate::{
 
 type Context = deterministic::Context;
 const MEMBERS: usize = 4;
+/// Of the journal.
+const PART_BYTES: u32 = 4_096;
+
+/// A counter that leaves a large value in the state with every block, which the next one replaces.
+struct Wasteful(Counter);
+
+impl Machine for Wasteful {
+    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
+        self.0.check(transaction)
+    }
+
+    fn reads(&self, transactions: &[Vec<u8>]) -> Vec<Key> {
+        self.0.reads(transactions)
+    }
+
+    fn execute(&self, block: &BlockInput<'_>, reads: &dyn Reads, mode: Mode) -> Result<Executed, Stop> {
+        let mut executed = self.0.execute(block, reads, mode)?;
+        executed.writes.push((Digest::of(b"waste").0, Some(block.height.to_be_bytes().repeat(100))));
+        Ok(executed)
+    }
+}
 
 /// Keys are dealt once, so that the same seed gives the same run.
 struct Deal {
@@ -133,10 +154,13 @@ fn run(deal: &Deal, folder: &Path, seed: u64, liar: bool) -> (String, u64) {
                 context.spawn(move |_| equivocate(scheme, votes));
                 continue;
             }
-            let machine = Counter { network: deal.genesis.network_id() };
+            let machine = Wasteful(Counter { network: deal.genesis.network_id() });
             let timing = Timing { heartbeat: Duration::from_millis(500), ..Timing::default() };
+            // So small that values are forgotten while the story goes on.
+            let retention = Retention { part_bytes: PART_BYTES, replaced_blocks: 0 };
             let who = (&deal.members[member], deal.share(member));
-            let started = simulation::start(context, &deal.genesis, who, folder, timing, place, Arc::new(machine));
+            let started =
+                simulation::start(context, &deal.genesis, who, folder, (timing, retention), place, Arc::new(machine));
             validators.push(started.await.unwrap());
         }
         // Submitted while nobody is connected: what is not sent again is lost.
@@ -176,6 +200,12 @@ fn run(deal: &Deal, folder: &Path, seed: u64, liar: bool) -> (String, u64) {
         for history in &histories {
             assert_eq!(history[..common], histories[0][..common], "two blocks are final at one height");
         }
+        // A full part that is smaller than full has been compacted.
+        let parts = std::fs::read_dir(folder.join(format!("{}.journal", deal.members[0]))).unwrap();
+        let sizes: Vec<_> = parts.map(|part| part.unwrap().metadata().unwrap().len()).collect();
+        let small = sizes.iter().filter(|size| **size < u64::from(PART_BYTES)).count();
+        assert!(small > sizes.len() / 4, "{small} of {} parts were compacted", sizes.len());
+
         let transactions: usize = histories[0][..common].iter().map(|(_, transactions)| transactions.len()).sum();
         assert_eq!(transactions, 30, "each transaction becomes final once");
 

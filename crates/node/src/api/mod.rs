@@ -184,7 +184,7 @@ async fn in_turn(State(api): State<Arc<Api>>, request: Request, next: Next) -> R
 /// Metrics in the OpenMetrics text format.
 #[utoipa::path(get, path = "/metrics", tag = "node", responses((status = 200, description = "OpenMetrics text")))]
 async fn metrics(State(api): State<Arc<Api>>) -> Answer {
-    api.metrics.see(&api);
+    api.metrics.see(&api).await;
     let text = api.metrics.encode().map_err(|cause| Refused::internal(&cause))?;
     Ok(bytes(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes()))
 }
