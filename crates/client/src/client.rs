@@ -25,6 +25,9 @@ pub const HEAD_AGE_MS_MAX: u64 = 30_000;
 /// How long a transaction may take until it is final.
 const FINAL_MS_MAX: u64 = 30_000;
 
+/// After how long a wait is worth a word.
+const LONG_WAIT: Duration = Duration::from_secs(2);
+
 /// How often the network is asked whether a transaction is final.
 const POLL_MS: u64 = 25;
 
@@ -66,6 +69,20 @@ impl Client {
     #[must_use]
     pub fn on_skipped(mut self, tell: impl Fn(&Skipped) + Send + Sync + 'static) -> Self {
         self.nodes.on_skipped(tell);
+        self
+    }
+
+    /// From now on `tell` is called, once for each reason, when nothing but waiting helps; what it is given is waited for.
+    #[must_use]
+    pub fn on_waiting(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.nodes.on_waiting(tell);
+        self
+    }
+
+    /// For that long from now on, nodes of which none answers are asked again: they may just have been started.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.nodes.be_patient(patience);
         self
     }
 
@@ -136,13 +153,11 @@ impl Client {
         let now_ms = now_ms();
         if head.time_ms() + HEAD_AGE_MS_MAX < now_ms {
             let age_s = (now_ms - head.time_ms()) / 1_000;
-            return Err(Miss::Disbelieved(format!("its newest block is {age_s} s old")));
+            return Err(Miss::Behind(format!("its newest block is {age_s} s old")));
         }
         if head.time_ms() > now_ms + HEAD_AGE_MS_MAX {
             let early_s = (head.time_ms() - now_ms) / 1_000;
-            return Err(Miss::Disbelieved(format!(
-                "its newest block is {early_s} s in the future of this machine's clock"
-            )));
+            return Err(Miss::Behind(format!("its newest block is {early_s} s in the future of this machine's clock")));
         }
         self.check_history(head)
     }
@@ -236,12 +251,15 @@ impl Client {
     where
         F: Future<Output = Result<Option<T>, ClientError>>,
     {
-        let end = tokio::time::Instant::now() + Duration::from_millis(FINAL_MS_MAX);
+        let begun = tokio::time::Instant::now();
         loop {
             if let Some(answer) = ask().await? {
                 return Ok(answer);
             }
-            if tokio::time::Instant::now() > end {
+            if begun.elapsed() > LONG_WAIT {
+                self.nodes.wait_for(&format!("a block with {what}"));
+            }
+            if begun.elapsed() > Duration::from_millis(FINAL_MS_MAX) {
                 return Err(ClientError::NotFinal { what: what.to_owned(), waited_s: FINAL_MS_MAX / 1_000 });
             }
             tokio::time::sleep(Duration::from_millis(POLL_MS)).await;

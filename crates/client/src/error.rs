@@ -27,6 +27,18 @@ pub enum ClientError {
         /// Every node that was asked, and why its answer was not taken.
         tried: Vec<Skipped>,
     },
+    /// No node can be reached.
+    #[error("none of the nodes can be reached: {}", nodes.join(", "))]
+    Nobody {
+        /// Every node that was asked.
+        nodes: Vec<String>,
+    },
+    /// Nodes answer, but what they prove is too old, or from the future.
+    #[error("the network stands still, or this machine's clock is wrong: {}", list(tried))]
+    StandsStill {
+        /// Every node that was asked, and how old its newest block is.
+        tried: Vec<Skipped>,
+    },
     /// The network says no.
     #[error("{error}")]
     Refused {
@@ -60,12 +72,14 @@ pub enum ClientError {
         sealed_max: u64,
     },
     /// Too few nodes can hold shares of the key.
-    #[error("{found} nodes with a fresh verdict can hold shares of the key, {needed} are needed")]
+    #[error("{found} nodes can hold shares of the key, {needed} are needed{}", but_not(refused))]
     TooFewCustodians {
         /// How many there are.
         found: usize,
         /// How many there must be.
         needed: usize,
+        /// Nodes with a fresh verdict that does not stand up to a second look, and why.
+        refused: Vec<Skipped>,
     },
     /// Nodes show lists that lack somebody.
     #[error(
@@ -166,19 +180,27 @@ impl ClientError {
     pub fn hint(&self) -> String {
         let hint = match self {
             Self::File(FileError::Read { .. }) => "is the path right?",
-            Self::File(_) => "`samovar publish --help` shows the form of terms and descriptions",
+            Self::File(FileError::Write { .. }) => "is the folder there, and yours, and is there room on the disk?",
+            Self::File(FileError::Line { .. }) => "`samovar publish --help` shows the form of terms and descriptions",
+            Self::File(_) => "name another file",
             Self::Key(_) => "`samovar keygen FILE` makes a key; --key or SAMOVAR_KEY names it",
             Self::NoNodes => "add [[nodes]] with id and api to it",
-            Self::NoAnswer { .. } => {
-                "are the nodes running (`samovar node --config …`), is this the right --network, and is this machine's clock right?"
-            }
+            Self::NoAnswer { .. } => "is this the right --network? The nodes' logs may say more",
             Self::Refused { hint, .. } | Self::Folder { hint, .. } => return hint.clone(),
+            Self::Nobody { .. } => {
+                "start them (`samovar node --config DIR/node-0/node.toml` and so on), or name another network file with --network"
+            }
+            Self::StandsStill { .. } => {
+                "it needs more than two thirds of its nodes: start those that are down, or set this machine's clock"
+            }
             Self::Unknown { .. } => "`samovar objects list` and `samovar tasks list` show what there is",
             Self::NotOwner { .. } => "name the key of its owner with --key",
             Self::ProgramSize { .. } => "make it smaller: strip it, and publish large tables as data; nothing was sent",
             Self::TooFewCustodians { .. } => "`samovar nodes list` shows verdicts; wait until more nodes have one",
             Self::LeftOut { .. } => "name a node you rely on with --node URL; nothing was sent and nothing was paid",
-            Self::Spread(_) => "this version spreads shares on development networks only; publish there",
+            Self::Spread(_) => {
+                "nothing was sent and nothing was paid; publish when nodes of other operators have joined"
+            }
             Self::TooFewCopies { .. } => "run the same command again; nothing was paid",
             Self::NotFinal { .. } => "run the same command again: it goes on from here and pays once",
             Self::Overtaken => "run the same command again; do not use one key in two commands at the same time",
@@ -188,7 +210,9 @@ impl ClientError {
             Self::TaskFailed { class, proof: None, .. } => advise(*class),
             Self::Proof { .. } => "do not rely on this result; keep the folder and tell the network's operators",
             Self::Result { .. } => "`samovar fetch TASK --out DIR` tries again; was it asked for with this --key?",
-            Self::Seal { .. } | Self::Machine { .. } => "",
+            Self::Seal { .. } | Self::Machine { .. } => {
+                "this machine is at fault: has it room on its disk and in memory? SAMOVAR_STATE names where commands keep what they work on"
+            }
         };
         hint.to_owned()
     }
@@ -224,6 +248,10 @@ pub struct Skipped {
     pub node: String,
     /// Why.
     pub why: String,
+}
+
+fn but_not(refused: &[Skipped]) -> String {
+    if refused.is_empty() { String::new() } else { format!("; refused: {}", list(refused)) }
 }
 
 fn list(tried: &[Skipped]) -> String {

@@ -6,6 +6,7 @@
 
 mod account;
 mod client;
+mod custodians;
 mod describe;
 mod error;
 mod file;
@@ -24,12 +25,14 @@ mod terms_change;
 mod transfer;
 
 pub use client::{Client, HEAD_AGE_MS_MAX, now_ms};
+pub use custodians::{NotAppraised, judge};
 pub use describe::read_description;
 pub use error::{ClientError, Skipped};
 pub use file::FileError;
 pub use listing::{NodeView, ObjectView, Settled, TaskView, VerdictError, check_verdict};
 pub use memory::StateDir;
 pub use network::{Checkpoint, NetworkFile, NodeAddress};
+pub use nodes::chain;
 pub use progress::{Progress, Watch};
 pub use publish::{Publication, Published};
 pub use quote::{Obstacle, OwnerPrice, Quote};

@@ -1,6 +1,9 @@
 //! Asking nodes over HTTP. One that does not answer, lies, or is behind is passed over and named.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt as _;
 use model::{Canonical, EncodingError, api::Problem};
@@ -14,6 +17,9 @@ const DAG_CBOR: &str = "application/vnd.ipld.dag-cbor";
 const CONNECT_MS_MAX: u64 = 3_000;
 const ANSWER_MS_MAX: u64 = 15_000;
 
+/// How often nodes are asked again that do not answer yet.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
 /// Most bytes of an answer that is not content.
 pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
@@ -25,6 +31,9 @@ pub(crate) struct Nodes {
     http: reqwest::Client,
     order: Mutex<Vec<String>>,
     on_skipped: Box<dyn Fn(&Skipped) + Send + Sync>,
+    on_waiting: Box<dyn Fn(&str) + Send + Sync>,
+    /// Until when nodes that do not answer are waited for.
+    patience: Option<Instant>,
 }
 
 /// Why one node's answer was not taken.
@@ -34,6 +43,8 @@ pub(crate) enum Miss {
     Unreachable,
     /// It broke off, or says it failed. What it was sent it may have.
     Silent(String),
+    /// Its answer is proven, and too old.
+    Behind(String),
     /// Its answer does not pass the checks.
     Disbelieved(String),
     /// It says that there is no such thing.
@@ -43,6 +54,11 @@ pub(crate) enum Miss {
 }
 
 impl Miss {
+    /// Whether the same question may be answered a little later: the node is starting, or the network gets going.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable | Self::Silent(_) | Self::Behind(_))
+    }
+
     pub(crate) fn disbelieve(cause: impl std::error::Error) -> Self {
         Self::Disbelieved(chain(&cause))
     }
@@ -51,14 +67,14 @@ impl Miss {
         match self {
             Self::Unreachable => "cannot be reached".to_owned(),
             Self::Silent(why) => why.clone(),
-            Self::Disbelieved(why) => format!("not believed: {why}"),
+            Self::Behind(why) | Self::Disbelieved(why) => format!("not believed: {why}"),
             Self::NotFound(problem) | Self::Refused(problem) => problem.error.clone(),
         }
     }
 }
 
 /// An error and what caused it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -108,13 +124,41 @@ impl Nodes {
         if order.is_empty() {
             Err(ClientError::NoNodes)
         } else {
-            Ok(Self { http, order: Mutex::new(order), on_skipped: Box::new(|_| ()) })
+            Ok(Self {
+                http,
+                order: Mutex::new(order),
+                on_skipped: Box::new(|_| ()),
+                on_waiting: Box::new(|_| ()),
+                patience: None,
+            })
         }
     }
 
-    /// From now on `tell` is called whenever another node is asked in place of one.
+    /// From now on `tell` is called whenever another node has answered in place of one.
     pub(crate) fn on_skipped(&mut self, tell: impl Fn(&Skipped) + Send + Sync + 'static) {
         self.on_skipped = Box::new(tell);
+    }
+
+    /// From now on `tell` is called, once for each reason, when nothing but waiting helps.
+    pub(crate) fn on_waiting(&mut self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        let told = Mutex::new(Vec::new());
+        self.on_waiting = Box::new(move |what| {
+            let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if !told.iter().any(|known| known == what) {
+                tell(what);
+                told.push(what.to_owned());
+            }
+        });
+    }
+
+    /// Tells what is waited for.
+    pub(crate) fn wait_for(&self, what: &str) {
+        (self.on_waiting)(what);
+    }
+
+    /// For that long from now on, nodes of which none answers are asked again: they may be starting.
+    pub(crate) fn be_patient(&mut self, patience: Duration) {
+        self.patience = Some(Instant::now() + patience);
     }
 
     /// All nodes, those that answered well before the others.
@@ -145,20 +189,45 @@ impl Nodes {
         question: impl Fn() -> Question<'q>,
         check: impl Fn(Vec<u8>) -> Result<T, Miss>,
     ) -> Result<T, ClientError> {
+        loop {
+            let misses = match self.ask_all(&question, &check).await {
+                Ok(answer) => return Ok(answer),
+                Err(misses) => misses,
+            };
+            let may_come = misses.iter().all(|(_, miss)| miss.may_pass());
+            if !may_come || self.patience.is_none_or(|end| Instant::now() > end) {
+                return Err(conclude(what, misses));
+            }
+            self.wait_for("a node that answers");
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// One round of [`Self::ask`].
+    async fn ask_all<'q, T>(
+        &self,
+        question: &impl Fn() -> Question<'q>,
+        check: &impl Fn(Vec<u8>) -> Result<T, Miss>,
+    ) -> Result<T, Vec<(String, Miss)>> {
         let mut misses = Vec::new();
         for node in self.order() {
-            match self.ask_one(&node, question()).await.and_then(&check) {
-                Ok(answer) => return Ok(answer),
-                Err(miss) => {
-                    if matches!(miss, Miss::Unreachable | Miss::Silent(_) | Miss::Disbelieved(_)) {
-                        self.put_last(&node);
-                        (self.on_skipped)(&Skipped { node: node.clone(), why: miss.why() });
-                    }
-                    misses.push((node, miss));
+            match self.ask_one(&node, question()).await.and_then(check) {
+                Ok(answer) => {
+                    self.pass_over(&misses);
+                    return Ok(answer);
                 }
+                Err(miss) => misses.push((node, miss)),
             }
         }
-        Err(conclude(what, misses))
+        Err(misses)
+    }
+
+    /// From now on these nodes are asked last: another has answered in their place.
+    fn pass_over(&self, misses: &[(String, Miss)]) {
+        for (node, miss) in misses.iter().filter(|(_, miss)| !matches!(miss, Miss::NotFound(_) | Miss::Refused(_))) {
+            self.put_last(node);
+            (self.on_skipped)(&Skipped { node: node.clone(), why: miss.why() });
+        }
     }
 
     /// Asks one node.
@@ -231,12 +300,21 @@ pub(crate) fn conclude(what: &str, misses: Vec<(String, Miss)>) -> ClientError {
     }
     let answered = |miss: &Miss| matches!(miss, Miss::NotFound(_));
     if misses.iter().any(|(_, miss)| answered(miss))
-        && !misses.iter().any(|(_, miss)| matches!(miss, Miss::Disbelieved(_)))
+        && !misses.iter().any(|(_, miss)| matches!(miss, Miss::Disbelieved(_) | Miss::Behind(_)))
     {
         return ClientError::Unknown { what: what.to_owned() };
     }
-    let tried = misses.into_iter().map(|(node, miss)| Skipped { node, why: miss.why() }).collect();
-    ClientError::NoAnswer { what: what.to_owned(), tried }
+    let unreachable = misses.iter().all(|(_, miss)| matches!(miss, Miss::Unreachable));
+    let behind = |miss: &Miss| matches!(miss, Miss::Unreachable | Miss::Behind(_));
+    let stands_still = misses.iter().all(|(_, miss)| behind(miss));
+    let tried: Vec<Skipped> = misses.into_iter().map(|(node, miss)| Skipped { node, why: miss.why() }).collect();
+    if unreachable {
+        ClientError::Nobody { nodes: tried.into_iter().map(|skipped| skipped.node).collect() }
+    } else if stands_still {
+        ClientError::StandsStill { tried }
+    } else {
+        ClientError::NoAnswer { what: what.to_owned(), tried }
+    }
 }
 
 /// Decodes an answer.

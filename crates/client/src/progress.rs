@@ -1,6 +1,18 @@
 //! What a caller can show while it waits.
 
+use std::{
+    io::Read,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
 use model::api::Phase;
+
+/// How often bytes are told.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Something happened. For showing only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,4 +44,40 @@ pub trait Watch: Send + Sync {
 
 impl Watch for () {
     fn see(&self, _: Progress) {}
+}
+
+/// Bytes that are done, counted wherever the work is.
+#[derive(Clone, Default)]
+pub(crate) struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    pub(crate) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Does `work`, and tells every second how far it is.
+    pub(crate) async fn watched<T>(&self, watch: &dyn Watch, total: u64, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TELL_AGAIN, TELL_AGAIN);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = ticks.tick() => watch.see(Progress::Bytes { done: self.0.load(Relaxed).min(total), total }),
+            }
+        }
+    }
+}
+
+/// A reader that counts what is read.
+pub(crate) struct Counted<R> {
+    pub(crate) reader: R,
+    pub(crate) counter: Counter,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let filled = self.reader.read(buffer)?;
+        self.counter.add(filled);
+        Ok(filled)
+    }
 }

@@ -7,12 +7,11 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use content::{Store, unixfs};
-use custody::{AccountKey, ContentKey, Holder, Place, Sealed, Sealer};
-use ledger::state::{NodeState, ObjectState, Roster};
+use custody::{AccountKey, ContentKey, Holder, Sealed, Sealer};
+use ledger::state::ObjectState;
 use model::{
     Action, Canonical as _, ContentId, Deposit, DepositAck, Description, Digest, Manifest, NodeId, ObjectId,
     ObjectKind, PublishedObject, Signed, StorageAck, Terms, Transaction, api::DepositRequest,
@@ -21,26 +20,16 @@ use sha2::Digest as _;
 
 use crate::{
     client::{Client, read_state},
+    custodians::{HOLDERS, THRESHOLD},
     error::ClientError,
     file::{FileError, read_bounded, write_atomically},
     land::Intent,
     listing::NodeView,
     nodes::{Miss, Question, conclude, decode},
-    progress::{Progress, Watch},
+    progress::{Counted, Counter, Progress, Watch},
     terms::TermsDraft,
     transfer::blocking,
 };
-
-/// A verdict of a custodian must hold this much longer.
-const VERDICT_MARGIN_MS: u64 = 2_000;
-
-/// How long to wait for a network that has just been started.
-const VERDICTS_WAIT: Duration = Duration::from_secs(20);
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
-/// Shares needed, and shares dealt.
-const THRESHOLD: u8 = 2;
-const HOLDERS: usize = 3;
 
 /// Something to publish.
 #[derive(Clone, Debug)]
@@ -93,9 +82,10 @@ impl Client {
         publication: &Publication,
         watch: &dyn Watch,
     ) -> Result<Published, ClientError> {
+        let bytes = check_files(publication)?;
         self.check_extension().await?;
-        self.check_size(publication).await?;
-        let journal = self.journal(key, publication)?;
+        check_program_size(publication.kind, bytes, self.genesis().await?.limits.program_bytes)?;
+        let journal = self.journal(key, publication, bytes, watch).await?;
         if let Some(announcement) = journal.read(self)? {
             watch.see(Progress::Step("going on where the last run was interrupted"));
             match self.make_known(key, &journal, announcement).await {
@@ -106,10 +96,11 @@ impl Client {
         }
         let (_guard, store) = self.scratch_store()?;
         watch.see(Progress::Step("sealing"));
-        let (holders, prepared) = tokio::try_join!(self.choose_custodians(watch), prepare(&store, publication))?;
+        let (holders, prepared) =
+            tokio::try_join!(self.choose_custodians(watch), prepare(&store, publication, bytes, watch))?;
         let manifest = key.sign(&self.network.id, prepared.manifest(key, publication));
         watch.see(Progress::Step("storing ciphertext"));
-        let storage = self.store_content(&store, &prepared).await?;
+        let storage = self.store_content(&store, &prepared, watch).await?;
         watch.see(Progress::Step("giving shares of the key to custodians"));
         let (deposit, deposit_acks) = self.deposit(key, &manifest, &prepared.key, &holders).await?;
         let object = PublishedObject { manifest, deposit, deposit_acks, storage };
@@ -117,13 +108,6 @@ impl Client {
         let terms = key.sign(&self.network.id, terms);
         watch.see(Progress::Step("making it known"));
         self.make_known(key, &journal, Announcement { object, terms, journal: journal.clone(), written: None }).await
-    }
-
-    /// The ledger publishes no program that no node would run; sealing and uploading it would be for nothing.
-    async fn check_size(&self, publication: &Publication) -> Result<(), ClientError> {
-        let path = &publication.file;
-        let bytes = std::fs::metadata(path).map_err(|cause| FileError::read(path, cause))?.len();
-        check_program_size(publication.kind, bytes, self.genesis().await?.limits.program_bytes)
     }
 
     async fn make_known(
@@ -146,83 +130,23 @@ impl Client {
         })
     }
 
-    /// Nodes that can be given a share each: registered, with a fresh verdict whose votes were checked here. A network
-    /// that has just been started is waited for.
-    async fn choose_custodians(&self, watch: &dyn Watch) -> Result<Vec<NodeView>, ClientError> {
-        let genesis = self.genesis().await?;
-        let mut nodes = self.candidates(watch).await?;
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)
-            .map_err(|cause| ClientError::machine("get random numbers")(cause.to_string().into()))?;
-        nodes.sort_by_key(|node| Digest::of_parts(&[&seed, &node.id().0]));
-        let places: Vec<Place> = nodes.iter().map(place).collect();
-        nodes.truncate(HOLDERS);
-        let holders: Vec<NodeId> = nodes.iter().map(NodeView::id).collect();
-        custody::check_spread(genesis.custody, usize::from(THRESHOLD), &holders, &places)
-            .map_err(ClientError::Spread)?;
-        Ok(nodes)
-    }
-
-    /// Every node that could hold a share, at least as many as are needed.
-    async fn candidates(&self, watch: &dyn Watch) -> Result<Vec<NodeView>, ClientError> {
-        let end = tokio::time::Instant::now() + VERDICTS_WAIT;
-        let mut told = false;
-        loop {
-            let (_, mut nodes) = self.nodes().await?;
-            nodes.retain(|node| node.is_fresh(VERDICT_MARGIN_MS));
-            let left_out = self.left_out(&nodes).await?;
-            if nodes.len() >= HOLDERS && left_out.is_none() {
-                return Ok(nodes);
-            }
-            if tokio::time::Instant::now() > end {
-                return Err(match left_out {
-                    Some(node) => ClientError::LeftOut { node },
-                    None => ClientError::TooFewCustodians { found: nodes.len(), needed: HOLDERS },
-                });
-            }
-            if left_out.is_some() {
-                self.nodes.ask_another_first();
-            }
-            if !std::mem::replace(&mut told, true) {
-                watch.see(Progress::Step("waiting until enough nodes have a verdict"));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    /// A node that could hold a share and is not among `nodes`. Whoever gives a list can leave out all but its friends, and
-    /// so choose who holds the key; the live state leaves out nobody.
-    async fn left_out(&self, nodes: &[NodeView]) -> Result<Option<NodeId>, ClientError> {
-        let (_, roster) = self.state("the roster of nodes", ledger::key::roster()).await?;
-        let roster: Roster = roster.map(|value| read_state(&value)).transpose()?.unwrap_or_default();
-        for id in roster.nodes {
-            if nodes.iter().any(|node| node.id() == id) {
-                continue;
-            }
-            let (head, value) = self.state("a node", ledger::key::node(&id)).await?;
-            let state: Option<NodeState> = value.map(|value| read_state(&value)).transpose()?;
-            let could = |state: &NodeState| {
-                state.is_fresh(head.time_ms() + VERDICT_MARGIN_MS) && (self.file.simulated || !state.result.simulated)
-            };
-            if state.as_ref().is_some_and(could) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn store_content(&self, store: &Store, prepared: &Prepared) -> Result<Vec<Signed<StorageAck>>, ClientError> {
+    async fn store_content(
+        &self,
+        store: &Store,
+        prepared: &Prepared,
+        watch: &dyn Watch,
+    ) -> Result<Vec<Signed<StorageAck>>, ClientError> {
         let parts = [
             ("the ciphertext", prepared.ciphertext, prepared.sealed.ciphertext_bytes),
             ("the list of leaves", prepared.leaves, prepared.leaves_bytes),
         ];
         let mut acks = Vec::new();
         for (what, root, bytes) in parts {
-            let node = self.upload(store, &root).await?;
+            let node = self.upload(store, &root, bytes, watch).await?;
             acks.extend(self.acknowledgements(what, &root, bytes, &node).await?);
         }
         if let Some((root, bytes)) = prepared.sample {
-            let node = self.upload(store, &root).await?;
+            let node = self.upload(store, &root, bytes, watch).await?;
             self.acknowledgements("the sample", &root, bytes, &node).await?;
         }
         acks.sort_by_key(|ack| (ack.unverified().content, ack.unverified().node));
@@ -244,7 +168,7 @@ impl Client {
             .map_err(|cause| ClientError::machine("split the key")(cause.into()))?;
         let acks = futures::future::try_join_all(requests.iter().map(|request| self.deposit_one(request))).await?;
         let Some(deposit) = requests.into_iter().next().map(|request| request.deposit) else {
-            return Err(ClientError::TooFewCustodians { found: 0, needed: HOLDERS });
+            return Err(ClientError::TooFewCustodians { found: 0, needed: HOLDERS, refused: Vec::new() });
         };
         Ok((deposit, acks))
     }
@@ -274,27 +198,23 @@ impl Client {
         Err(conclude(&format!("the custodian {custodian}"), misses))
     }
 
-    fn journal(&self, key: &AccountKey, publication: &Publication) -> Result<Journal, ClientError> {
-        let name = fingerprint(&self.network.id, key, publication)?;
+    async fn journal(
+        &self,
+        key: &AccountKey,
+        publication: &Publication,
+        bytes: u64,
+        watch: &dyn Watch,
+    ) -> Result<Journal, ClientError> {
+        let name = self.fingerprint(key, publication, bytes, watch).await?;
         let path = self.state_dir.of_network(&self.network.id).join("publishing").join(name.to_string());
         Ok(Journal { path })
     }
 }
 
+/// The ledger publishes no program that no node would run; sealing and uploading it would be for nothing.
 fn check_program_size(kind: ObjectKind, bytes: u64, sealed_max: u64) -> Result<(), ClientError> {
     let fits = custody::ciphertext_length(bytes).is_some_and(|sealed| sealed <= sealed_max);
     if kind == ObjectKind::Data || fits { Ok(()) } else { Err(ClientError::ProgramSize { bytes, sealed_max }) }
-}
-
-/// Where a node stands. The maker of its TPM is not in its registration; until it is read from the evidence, all count as
-/// one maker, so that strict networks refuse rather than spread shares badly.
-fn place(node: &NodeView) -> Place {
-    Place {
-        node: node.id(),
-        operator: node.registration.operator.clone(),
-        vendor: "any maker".to_owned(),
-        region: node.registration.region.clone(),
-    }
 }
 
 impl Prepared {
@@ -313,12 +233,19 @@ impl Prepared {
 }
 
 /// Seals the file into blocks on this machine. Its plaintext is only ever in memory, two chunks at a time.
-async fn prepare(store: &Store, publication: &Publication) -> Result<Prepared, ClientError> {
+async fn prepare(
+    store: &Store,
+    publication: &Publication,
+    bytes: u64,
+    watch: &dyn Watch,
+) -> Result<Prepared, ClientError> {
     let (store, publication) = (store.clone(), publication.clone());
     let file = File::open(&publication.file).map_err(|cause| FileError::read(&publication.file, cause))?;
-    blocking("seal the file", move || {
+    let counter = Counter::default();
+    let reader = Counted { reader: file, counter: counter.clone() };
+    let sealing = blocking("seal the file", move || {
         let key = ContentKey::generate()?;
-        let mut sealer = Sealer::new(file, &key)?;
+        let mut sealer = Sealer::new(reader, &key)?;
         let ciphertext = unixfs::import(&store, &mut sealer)?.root;
         let sealed = sealer.finish()?;
         let leaves = unixfs::import(&store, &mut sealed.leaves.as_slice())?;
@@ -334,8 +261,8 @@ async fn prepare(store: &Store, publication: &Publication) -> Result<Prepared, C
             sample: sample.map(|sample| (sample.root, sample.bytes)),
             key,
         })
-    })
-    .await
+    });
+    counter.watched(watch, bytes, sealing).await
 }
 
 /// Where the transaction of a publication under way is written down, until it is in effect.
@@ -402,41 +329,108 @@ impl Intent for Announcement {
     }
 }
 
-/// What makes two publications the same: network, account, kind, contents, terms and description.
-fn fingerprint(network: &model::NetworkId, key: &AccountKey, publication: &Publication) -> Result<Digest, FileError> {
-    let file = hash_file(&publication.file)?;
-    let sample = publication.sample.as_deref().map(hash_file).transpose()?;
-    let kind = publication.kind.to_string();
-    let terms = format!("{:?}", publication.terms);
-    let description = publication.description.as_ref().map(|description| description.to_bytes());
-    Ok(Digest::of_parts(&[
-        &network.0,
-        &key.account().0,
-        kind.as_bytes(),
-        &file.0,
-        sample.as_ref().map_or(&[], |digest| &digest.0),
-        terms.as_bytes(),
-        description.as_deref().unwrap_or_default(),
-    ]))
+/// Checks what can be checked before anything is asked or sent; returns the length of the file.
+fn check_files(publication: &Publication) -> Result<u64, FileError> {
+    let files = [Some(&publication.file), publication.sample.as_ref()];
+    for path in files.into_iter().flatten() {
+        let kind = std::fs::metadata(path).map_err(|cause| FileError::read(path, cause))?;
+        if !kind.is_file() {
+            return Err(FileError::whole(path, "not a file that can be sealed: a folder or a device"));
+        }
+    }
+    if publication.kind == ObjectKind::Program {
+        check_is_program(&publication.file)?;
+    }
+    let length = std::fs::metadata(&publication.file).map_err(|cause| FileError::read(&publication.file, cause))?;
+    Ok(length.len())
 }
 
-fn hash_file(path: &Path) -> Result<Digest, FileError> {
-    let read = |cause| FileError::read(path, cause);
-    let mut file = File::open(path).map_err(read)?;
-    let mut hash = sha2::Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let filled = file.read(&mut buffer).map_err(read)?;
-        if filled == 0 {
-            return Ok(Digest(hash.finalize().into()));
-        }
-        hash.update(&buffer[..filled]);
+/// What every WebAssembly module and component begins with.
+const WASM_MAGIC: &[u8] = b"\0asm";
+
+/// A program that is none would cost whoever asks for it the network fee.
+fn check_is_program(path: &Path) -> Result<(), FileError> {
+    let mut first = [0; 4];
+    let read = File::open(path).and_then(|mut file| {
+        let filled = file.read(&mut first)?;
+        Ok(&first[..filled] == WASM_MAGIC)
+    });
+    match read {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(FileError::whole(path, "not a WebAssembly file, so it is no program")),
+        Err(cause) => Err(FileError::read(path, cause)),
     }
+}
+
+impl Client {
+    /// What makes two publications the same: network, account, kind, contents, terms and description.
+    async fn fingerprint(
+        &self,
+        key: &AccountKey,
+        publication: &Publication,
+        bytes: u64,
+        watch: &dyn Watch,
+    ) -> Result<Digest, ClientError> {
+        let counter = Counter::default();
+        let file = counter.watched(watch, bytes, hash_file(&publication.file, &counter)).await?;
+        let sample = match &publication.sample {
+            Some(sample) => Some(hash_file(sample, &Counter::default()).await?),
+            None => None,
+        };
+        let kind = publication.kind.to_string();
+        let terms = format!("{:?}", publication.terms);
+        let description = publication.description.as_ref().map(|description| description.to_bytes());
+        Ok(Digest::of_parts(&[
+            &self.network.id.0,
+            &key.account().0,
+            kind.as_bytes(),
+            &file.0,
+            sample.as_ref().map_or(&[], |digest| &digest.0),
+            terms.as_bytes(),
+            description.as_deref().unwrap_or_default(),
+        ]))
+    }
+}
+
+/// Away from the threads that answer the network and listen to Ctrl-C: a large file takes its time.
+async fn hash_file(path: &Path, counter: &Counter) -> Result<Digest, ClientError> {
+    let (path, counter) = (path.to_owned(), counter.clone());
+    blocking("read the file", move || {
+        let mut reader = Counted { reader: File::open(&path).map_err(|cause| FileError::read(&path, cause))?, counter };
+        let mut hash = sha2::Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let filled = reader.read(&mut buffer).map_err(|cause| FileError::read(&path, cause))?;
+            if filled == 0 {
+                return Ok(Digest(hash.finalize().into()));
+            }
+            hash.update(&buffer[..filled]);
+        }
+    })
+    .await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(kind: ObjectKind, file: &Path) -> String {
+        let publication =
+            Publication { kind, file: file.to_owned(), terms: TermsDraft::default(), description: None, sample: None };
+        check_files(&publication).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_files_are_sealed_and_only_webassembly_is_a_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("records.csv");
+        std::fs::write(&text, "a;b\n1;2\n").unwrap();
+        assert!(refused(ObjectKind::Data, folder.path()).contains("not a file that can be sealed"));
+        assert!(refused(ObjectKind::Data, Path::new("/dev/zero")).contains("not a file that can be sealed"));
+        assert!(refused(ObjectKind::Program, &text).contains("not a WebAssembly file"));
+        std::fs::write(&text, "").unwrap();
+        assert!(refused(ObjectKind::Program, &text).contains("not a WebAssembly file"));
+    }
 
     #[test]
     fn a_program_that_no_node_would_run_is_not_sealed() {

@@ -248,7 +248,8 @@ impl Client {
     async fn narrate(&self, id: &TaskId, watch: &dyn Watch) {
         let path = format!("/v1/tasks/{id}/events");
         // What is proven is told by whoever proved it.
-        let mut told = vec![Phase::Checked, Phase::Paid];
+        let proven = [Phase::Checked, Phase::Paid];
+        let (mut told, mut drawn) = (proven.to_vec(), String::new());
         for node in self.nodes.order() {
             let Ok(mut response) = self.nodes.download(&node, &path, "text/event-stream").await else { continue };
             let mut text = Vec::new();
@@ -257,6 +258,11 @@ impl Client {
                 while let Some(event) = next_event(&mut text) {
                     if event.phase >= Phase::Finalized {
                         return;
+                    }
+                    if event.phase == Phase::Drawn && event.detail != drawn {
+                        // Another machine begins again.
+                        told = proven.to_vec();
+                        drawn.clone_from(&event.detail);
                     }
                     if !told.contains(&event.phase) {
                         told.push(event.phase);

@@ -9,7 +9,9 @@ use model::{ContentId, NodeId, Signed, StorageAck, api::Uploaded};
 use crate::{
     client::Client,
     error::{ClientError, Skipped},
+    file::FileError,
     nodes::{Miss, Question, conclude, decode},
+    progress::{Counter, Watch},
 };
 
 /// How long a node may take to fetch everything under a CID from the others.
@@ -27,13 +29,24 @@ impl Client {
         Ok((guard, store))
     }
 
-    /// Sends everything under `root` to one node; returns its API.
-    pub(crate) async fn upload(&self, store: &Store, root: &ContentId) -> Result<String, ClientError> {
+    /// Sends everything under `root`, about `bytes` of it, to one node; returns its API.
+    pub(crate) async fn upload(
+        &self,
+        store: &Store,
+        root: &ContentId,
+        bytes: u64,
+        watch: &dyn Watch,
+    ) -> Result<String, ClientError> {
         let mut misses = Vec::new();
         for node in self.nodes.order() {
-            let stream = car::export_stream(store, root).map_err(std::io::Error::other);
+            let counter = Counter::default();
+            let counted = counter.clone();
+            let stream = car::export_stream(store, root)
+                .inspect_ok(move |piece| counted.add(piece.len()))
+                .map_err(std::io::Error::other);
             let body = reqwest::Body::wrap_stream(stream);
-            let sent = self.nodes.upload(&node, "/v1/content", car::MEDIA_TYPE, body).await;
+            let upload = self.nodes.upload(&node, "/v1/content", car::MEDIA_TYPE, body);
+            let sent = counter.watched(watch, bytes, upload).await;
             match sent.and_then(|answer| decode::<Uploaded>(&answer)) {
                 Ok(uploaded) if uploaded.root == *root => return Ok(node),
                 Ok(_) => misses.push((node, Miss::Disbelieved("it took other content".to_owned()))),
@@ -170,7 +183,12 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
 ) -> Result<T, ClientError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(ClientError::machine(what)),
+        Ok(Ok(done)) => Ok(done),
+        // The user's own file is to blame, and says so itself.
+        Ok(Err(cause)) => Err(match cause.downcast::<FileError>() {
+            Ok(file) => ClientError::File(*file),
+            Err(cause) => ClientError::machine(what)(cause),
+        }),
         Err(cause) => Err(ClientError::Machine { what, cause: cause.into() }),
     }
 }

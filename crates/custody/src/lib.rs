@@ -47,5 +47,5 @@ pub use result::{
     open_result, result_opener, seal_result,
 };
 pub use share::Share;
-pub use spread::{Place, SpreadError, check_spread};
+pub use spread::{Place, SpreadError, check_spread, choose_holders};
 pub use wrap::{PUBLIC_KEY_BYTES, SealingKey, WrapError};

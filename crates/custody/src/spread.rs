@@ -90,11 +90,55 @@ pub fn check_spread(
         .iter()
         .map(|node| nodes.iter().find(|place| place.node == *node).ok_or(SpreadError::UnknownHolder { node: *node }))
         .collect::<Result<Vec<_>, _>>()?;
+    check_apart(threshold, &places)
+}
+
+/// Chooses `count` of `nodes` to hold the shares: the first in their order that [`check_spread`] admits together.
+///
+/// # Errors
+/// [`SpreadError`]: what is wrong with the first `count`, if there is no better choice.
+pub fn choose_holders(
+    mode: CustodyMode,
+    threshold: usize,
+    count: usize,
+    nodes: &[Place],
+) -> Result<Vec<NodeId>, SpreadError> {
+    let first: Vec<NodeId> = nodes.iter().take(count).map(|place| place.node).collect();
+    let refused = match check_spread(mode, threshold, &first, nodes) {
+        Ok(()) => return Ok(first),
+        Err(refused @ SpreadError::Concentrated { .. }) => refused,
+        Err(refused) => return Err(refused),
+    };
+    let mut chosen = Vec::with_capacity(count);
+    if choose_apart(threshold, count, nodes, &mut chosen) {
+        Ok(chosen.iter().map(|place| place.node).collect())
+    } else {
+        Err(refused)
+    }
+}
+
+/// Adds to `chosen` out of `rest` until there are `count` that are far enough apart; goes back where it must.
+fn choose_apart<'a>(threshold: usize, count: usize, rest: &'a [Place], chosen: &mut Vec<&'a Place>) -> bool {
+    if chosen.len() == count {
+        return true;
+    }
+    for (at, place) in rest.iter().enumerate() {
+        chosen.push(place);
+        if check_apart(threshold, chosen).is_ok() && choose_apart(threshold, count, &rest[at + 1..], chosen) {
+            return true;
+        }
+        chosen.pop();
+    }
+    false
+}
+
+/// Whether no operator, vendor or region holds `threshold` of the shares.
+fn check_apart(threshold: usize, places: &[&Place]) -> Result<(), SpreadError> {
     let kinds: [(&'static str, fn(&Place) -> &str); 3] =
         [("operator", |place| &place.operator), ("vendor", |place| &place.vendor), ("region", |place| &place.region)];
     for (kind, name_of) in kinds {
         let mut held = BTreeMap::<&str, usize>::new();
-        for place in &places {
+        for place in places {
             *held.entry(name_of(place)).or_default() += 1;
         }
         if let Some((name, shares)) = held.into_iter().find(|(_, shares)| *shares >= threshold) {
@@ -174,6 +218,29 @@ mod tests {
             assert_eq!((kind, shares), (expected, 2));
             assert_eq!(check(3, 3, &share_first_two(overwrite)), Ok(()), "two shares are too few for three of three");
         }
+    }
+
+    #[test]
+    fn holders_are_chosen_apart_wherever_that_is_possible() {
+        let choose = |nodes: &[Place]| choose_holders(CustodyMode::Strict, 2, 3, nodes);
+        assert_eq!(choose(&network(7, |_, _| {})), Ok(vec![node(1), node(2), node(3)]));
+        // Two makers are too few; with a third, its only node must be among the holders.
+        let two = network(7, |number, place| place.vendor = format!("vendor {}", number % 2));
+        assert!(matches!(choose(&two), Err(SpreadError::Concentrated { kind: "vendor", .. })));
+        let three = network(7, |number, place| {
+            place.vendor = if number == 7 { "rare".into() } else { format!("vendor {}", number % 2) };
+        });
+        assert_eq!(choose(&three), Ok(vec![node(1), node(2), node(7)]));
+        // The first choice of operator leaves no choice of region: it is taken back.
+        let trap = network(7, |number, place| {
+            place.operator = format!("operator {}", [1, 2, 2, 3, 3, 2, 3][usize::from(number) - 1]);
+            place.region = format!("region {}", [1, 1, 1, 2, 2, 2, 3][usize::from(number) - 1]);
+        });
+        assert_eq!(choose(&trap), Ok(vec![node(1), node(6), node(7)]));
+        // Development networks take whom they get, and say so.
+        let same = network(4, |_, place| place.operator = "same".into());
+        assert!(choose_holders(CustodyMode::Development, 2, 3, &same).is_ok());
+        assert!(matches!(choose(&same), Err(SpreadError::NetworkTooSmall { .. })));
     }
 
     #[test]

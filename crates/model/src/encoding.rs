@@ -21,11 +21,11 @@ pub enum EncodingError {
         bytes_max: usize,
     },
     /// Not DAG-CBOR of this type.
-    #[error("not a {what}: {reason}")]
+    #[error("this is not a {what}")]
     Malformed {
         /// The type that was expected.
         what: &'static str,
-        /// What the decoder says.
+        /// What the decoder says, for whoever debugs one; it names its own inner types.
         reason: String,
     },
     /// Decodes, but not to the bytes that were given.

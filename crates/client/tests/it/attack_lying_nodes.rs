@@ -1,6 +1,9 @@
 //! A node that lies or is behind is passed over and named; if all do, nothing is believed.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use client::{Client, ClientError, NetworkFile, StateDir, now_ms};
@@ -184,7 +187,7 @@ async fn silence_refusal_and_absence_are_told_apart() {
     let world = World::new();
     let nowhere = "http://127.0.0.1:9";
     let error = ids(&world.client(&[nowhere])).await.unwrap_err();
-    assert!(matches!(&error, ClientError::NoAnswer { tried, .. } if tried[0].node == nowhere), "{error}");
+    assert!(matches!(&error, ClientError::Nobody { nodes } if *nodes == [nowhere]), "{error}");
 
     let node = Crooked::default();
     let api = node.listen().await;
@@ -197,6 +200,49 @@ async fn silence_refusal_and_absence_are_told_apart() {
 
     node.answer_with("/v1/tasks", StatusCode::INTERNAL_SERVER_ERROR, vec![]);
     assert!(matches!(ids(&world.client(&[&api])).await, Err(ClientError::NoAnswer { .. })));
+}
+
+#[tokio::test]
+async fn nodes_that_are_starting_are_waited_for_and_liars_are_not() {
+    let mut world = World::new();
+    let indices = world.chain.block(now_ms() - 31_000, vec![fact(1)]);
+    let old = world.chain.prove(&indices).to_bytes();
+    let indices = world.chain.block(now_ms(), vec![fact(2)]);
+    let fresh = world.chain.prove(&indices).to_bytes();
+
+    // It fails, then shows an old block, then is there: a few rounds, and a word about the wait, once.
+    let node = Crooked::default();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (witness, starting) = (told.clone(), node.clone());
+    let client = world.client(&[&node.listen().await]).patient(Duration::from_secs(60)).on_waiting(move |what| {
+        witness.lock().unwrap().push(what.to_owned());
+        starting.answer("/v1/tasks", old.clone());
+    });
+    node.answer_with("/v1/tasks", StatusCode::INTERNAL_SERVER_ERROR, vec![]);
+    let asked = async {
+        while node.asked().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        node.answer("/v1/tasks", fresh);
+    };
+    let (answer, ()) = tokio::join!(ids(&client), asked);
+    assert_eq!(answer.unwrap(), [task(2).id()]);
+    assert_eq!(*told.lock().unwrap(), ["a node that answers"]);
+
+    // Without patience the old block is refused at once, in words of its own; and no patience is spent on a lie.
+    let node = Crooked::default();
+    let api = node.listen().await;
+    let mut stale = World::new();
+    let indices = stale.chain.block(now_ms() - 31_000, vec![fact(1)]);
+    node.answer("/v1/tasks", stale.chain.prove(&indices).to_bytes());
+    assert!(matches!(ids(&stale.client(&[&api])).await, Err(ClientError::StandsStill { .. })));
+    node.answer("/v1/tasks", b"<html>".to_vec());
+    let asked = node.asked().len();
+    assert!(matches!(
+        ids(&world.client(&[&api]).patient(Duration::from_secs(60))).await,
+        Err(ClientError::NoAnswer { .. })
+    ));
+    assert_eq!(node.asked().len(), asked + 1);
 }
 
 #[tokio::test]

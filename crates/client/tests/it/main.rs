@@ -6,5 +6,6 @@
     reason = "tests: what fails shall stop, and names say what is shown"
 )]
 
+mod attack_custodians;
 mod attack_lying_nodes;
 mod crooked;
