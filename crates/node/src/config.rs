@@ -73,13 +73,14 @@ pub enum ConfigError {
         cause: std::io::Error,
     },
     /// The operator wrote something that is not a configuration.
-    #[error("{path} is not a node configuration")]
+    #[error("{}, line {line}: {reason}; this is no node configuration", path.display())]
     Malformed {
         /// Which.
         path: PathBuf,
-        /// Where and why.
-        #[source]
-        cause: Box<toml::de::Error>,
+        /// Where, from 1.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
     },
     /// An address that libp2p does not understand.
     #[error("'{text}' is not a multiaddress such as /ip4/127.0.0.1/tcp/4001")]
@@ -138,8 +139,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
-        let raw: RawConfig = toml::from_str(&text)
-            .map_err(|cause| ConfigError::Malformed { path: path.to_owned(), cause: Box::new(cause) })?;
+        let raw: RawConfig = toml::from_str(&text).map_err(|cause| malformed(path, &text, &cause))?;
         Self::resolve(raw, path.parent().unwrap_or(Path::new(".")))
     }
 
@@ -161,6 +161,12 @@ impl Config {
             peers: raw.peers.into_iter().map(peer).collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn malformed(path: &Path, text: &str, cause: &toml::de::Error) -> ConfigError {
+    let start = cause.span().map_or(0, |span| span.start);
+    let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
+    ConfigError::Malformed { path: path.to_owned(), line, reason: cause.message().trim().replace('\n', ", ") }
 }
 
 fn multiaddress(text: &str) -> Result<content::Multiaddr, ConfigError> {

@@ -73,6 +73,12 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, error, "GET /openapi.json describes every request")
     }
 
+    /// The address is asked with another method than the one it has.
+    pub(crate) fn method(known: &str) -> Self {
+        let error = format!("this address takes {} alone", known.to_uppercase());
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, error, "GET /openapi.json describes every request")
+    }
+
     /// There is no such thing, or not yet.
     pub(crate) fn unknown(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error, "check the id; what was just submitted takes a moment to be final")

@@ -19,13 +19,11 @@ use super::{
 };
 
 /// The genesis of the network; its digest is the network id.
-#[utoipa::path(get, path = "/v1/genesis", tag = "ledger", responses((status = 200, description = "Genesis")))]
 pub(crate) async fn genesis(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
     Ok(Form::accepted(&headers).answer(&**api.chain.genesis()))
 }
 
 /// How this node introduces itself. For showing only: nothing of it is proven.
-#[utoipa::path(get, path = "/v1/status", tag = "node", responses((status = 200, description = "NodeStatus")))]
 pub(crate) async fn status(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
     let tip = api.index.tip();
     let verdict_expires_ms = {
@@ -45,7 +43,6 @@ pub(crate) async fn status(State(api): State<Arc<Api>>, headers: HeaderMap) -> A
 }
 
 /// The latest certified head.
-#[utoipa::path(get, path = "/v1/head", tag = "ledger", responses((status = 200, description = "CertifiedHead")))]
 pub(crate) async fn head(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
     let head = api.chain.certified().await.map_err(|cause| Refused::internal(&cause))?;
     Ok(Form::accepted(&headers).answer(&head))
@@ -58,11 +55,6 @@ pub(crate) struct From {
 }
 
 /// That the log of the latest certified head extends the log of `from` records.
-#[utoipa::path(
-    get, path = "/v1/extension", tag = "ledger",
-    params(("from" = u64, Query, description = "size of the log that the asker knows")),
-    responses((status = 200, description = "ProvenExtension"), (status = 404, description = "the log is shorter than that"))
-)]
 pub(crate) async fn extension(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<From>) -> Answer {
     let proven: ProvenExtension = api
         .chain
@@ -73,24 +65,11 @@ pub(crate) async fn extension(State(api): State<Arc<Api>>, headers: HeaderMap, q
 }
 
 /// Records by their places in the log, with one proof for all of them.
-#[utoipa::path(
-    get, path = "/v1/records", tag = "ledger",
-    params(("index" = String, Query, description = "places in the log, separated by commas, at most 256")),
-    responses(
-        (status = 200, description = "ProvenRecords"),
-        (status = 422, description = "the records have more than 8 MiB together; the hint says how many fit")
-    )
-)]
 pub(crate) async fn records(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<Indices>) -> Answer {
     api.proven(&headers, query.parse()?).await
 }
 
 /// One value of the live state or its absence, with a proof against the latest certified head.
-#[utoipa::path(
-    get, path = "/v1/state/{key}", tag = "ledger",
-    params(("key" = String, Path, description = "64 hexadecimal digits")),
-    responses((status = 200, description = "ProvenState"))
-)]
 pub(crate) async fn state(State(api): State<Arc<Api>>, headers: HeaderMap, Path(key): Path<String>) -> Answer {
     let key: Digest = key.parse().map_err(|cause: model::IdError| Refused::malformed(cause.to_string()))?;
     let proven = api.chain.prove_state(key.0).await.map_err(|cause| Refused::internal(&cause))?;
@@ -109,10 +88,6 @@ pub(crate) mod transactions {
     use crate::chain::Inadmissible;
 
     /// Takes a signed transaction and answers with its id. Refused with the rule if the rules forbid it now.
-    #[utoipa::path(
-        post, path = "/v1/transactions", tag = "ledger",
-        responses((status = 200, description = "Digest: the transaction's id"), (status = 422, description = "Problem"))
-    )]
     pub(crate) async fn submit(
         State(api): State<Arc<Api>>,
         headers: HeaderMap,
@@ -148,14 +123,6 @@ pub(crate) mod transactions {
     const WAIT_MAX: Duration = Duration::from_secs(10);
 
     /// What became of a transaction. With `?wait=final`, waits up to ten seconds for it to be in a block.
-    #[utoipa::path(
-        get, path = "/v1/transactions/{id}", tag = "ledger",
-        params(
-            ("id" = String, Path, description = "64 hexadecimal digits"),
-            ("wait" = Option<String>, Query, description = "`final` to wait")
-        ),
-        responses((status = 200, description = "TransactionStatus"))
-    )]
     pub(crate) async fn show(
         State(api): State<Arc<Api>>,
         headers: HeaderMap,

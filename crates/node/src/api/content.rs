@@ -28,11 +28,6 @@ pub(crate) const UPLOAD_BYTES_MAX: u64 = 65 << 30;
 const UPLOAD_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Stores the blocks of a CAR (version 1). Streamed: memory does not grow with its size.
-#[utoipa::path(
-    post, path = "/v1/content", tag = "content",
-    request_body(content_type = "application/vnd.ipld.car", description = "CAR v1 whose roots are whole UnixFS files or single blocks"),
-    responses((status = 200, description = "Uploaded"), (status = 422, description = "Problem"))
-)]
 pub(crate) async fn upload(State(api): State<Arc<Api>>, headers: HeaderMap, body: HttpBody) -> Answer {
     let Ok(_turn) = api.turns.uploads.try_acquire() else {
         return Err(Refused::unavailable("this node receives as many uploads as it takes at a time"));
@@ -75,11 +70,6 @@ fn not_received(cause: &CarError) -> Refused {
 }
 
 /// Fetches every block under a CID from whoever has it, keeps it, and signs a storage acknowledgement.
-#[utoipa::path(
-    post, path = "/v1/content/{cid}/acknowledge", tag = "content",
-    params(("cid" = String, Path, description = "root of the content")),
-    responses((status = 200, description = "Signed<StorageAck>"), (status = 503, description = "Problem"))
-)]
 pub(crate) async fn acknowledge(State(api): State<Arc<Api>>, headers: HeaderMap, Path(cid): Path<String>) -> Answer {
     let root: ContentId = parse(&cid)?;
     match api.storage.acknowledge(root).await {
@@ -91,10 +81,6 @@ pub(crate) async fn acknowledge(State(api): State<Arc<Api>>, headers: HeaderMap,
 }
 
 /// Takes a share of an object's key into custody and acknowledges it once it is on disk.
-#[utoipa::path(
-    post, path = "/v1/deposits", tag = "objects",
-    responses((status = 200, description = "Signed<DepositAck>"), (status = 422, description = "Problem"))
-)]
 pub(crate) async fn deposit(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,

@@ -50,14 +50,6 @@ impl Format {
 }
 
 /// A block, or everything under a CID as a CAR.
-#[utoipa::path(
-    get, path = "/ipfs/{cid}", tag = "content",
-    params(
-        ("cid" = String, Path, description = "CID, version 1"),
-        ("format" = Option<String>, Query, description = "`raw` or `car`; or an Accept header")
-    ),
-    responses((status = 200, description = "the block or the CAR"), (status = 404, description = "Problem"))
-)]
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,

@@ -42,14 +42,6 @@ pub(crate) struct ObjectQuery {
 }
 
 /// Published objects in order of their ids: the object record and the latest terms of each.
-#[utoipa::path(
-    get, path = "/v1/objects", tag = "objects",
-    params(
-        ("kind" = Option<String>, Query, description = "`data` or `program`"),
-        ("after" = Option<String>, Query, description = "object id after which to go on")
-    ),
-    responses((status = 200, description = "ProvenRecords, of at most 128 objects and 8 MiB; go on after the last"))
-)]
 pub(crate) async fn objects(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<ObjectQuery>) -> Answer {
     let after = query.after.as_deref().map(parse::<ObjectId>).transpose()?;
     let groups = {
@@ -60,11 +52,6 @@ pub(crate) async fn objects(State(api): State<Arc<Api>>, headers: HeaderMap, que
 }
 
 /// One object: its record and its latest terms.
-#[utoipa::path(
-    get, path = "/v1/objects/{id}", tag = "objects",
-    params(("id" = String, Path, description = "object id")),
-    responses((status = 200, description = "ProvenRecords"), (status = 404, description = "Problem"))
-)]
 pub(crate) async fn object(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
     let id: ObjectId = parse(&id)?;
     let indices = api.index.facts().object(&id).map(|entry| entry.latest().collect());
@@ -73,7 +60,6 @@ pub(crate) async fn object(State(api): State<Arc<Api>>, headers: HeaderMap, Path
 }
 
 /// All nodes: the latest registration and verdict of each.
-#[utoipa::path(get, path = "/v1/nodes", tag = "nodes", responses((status = 200, description = "ProvenRecords")))]
 pub(crate) async fn nodes(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
     let groups = {
         let facts = api.index.facts();

@@ -37,7 +37,6 @@ const STREAM_MAX: Duration = Duration::from_secs(3600);
 const NEWS_MAX: Duration = Duration::from_millis(500);
 
 /// The latest tasks first: for each all its records.
-#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", responses((status = 200, description = "ProvenRecords, at most 256")))]
 pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
     let groups = {
         let facts = api.index.facts();
@@ -58,14 +57,6 @@ pub(crate) struct Wait {
 }
 
 /// One task: all its records. With `?wait=settled`, waits up to ten seconds for its settlement.
-#[utoipa::path(
-    get, path = "/v1/tasks/{id}", tag = "tasks",
-    params(
-        ("id" = String, Path, description = "task id"),
-        ("wait" = Option<String>, Query, description = "`settled` to wait")
-    ),
-    responses((status = 200, description = "ProvenRecords"), (status = 404, description = "Problem"))
-)]
 pub(crate) async fn task(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
@@ -86,11 +77,6 @@ fn is_settled(facts: &Facts, id: &TaskId) -> bool {
 }
 
 /// The proof of a settled task: one file that `samovar verify` checks offline.
-#[utoipa::path(
-    get, path = "/v1/tasks/{id}/proof", tag = "tasks",
-    params(("id" = String, Path, description = "task id")),
-    responses((status = 200, description = "the proof, docs/spec/proof.md"), (status = 404, description = "Problem"))
-)]
 pub(crate) async fn proof(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id: TaskId = parse(&id)?;
     match evidence::assemble_proof(&api.chain, &api.index, &api.content, &id).await {
@@ -101,11 +87,6 @@ pub(crate) async fn proof(State(api): State<Arc<Api>>, Path(id): Path<String>) -
 }
 
 /// How far a task is, as server-sent events, until it is settled. For showing only: nothing of it is proven.
-#[utoipa::path(
-    get, path = "/v1/tasks/{id}/events", tag = "tasks",
-    params(("id" = String, Path, description = "task id")),
-    responses((status = 200, description = "TaskEvent as JSON in each event", content_type = "text/event-stream"))
-)]
 pub(crate) async fn events(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id: TaskId = parse(&id)?;
     let Ok(turn) = api.turns.listeners.clone().try_acquire_owned() else {
