@@ -23,7 +23,8 @@ By hand:
   export SAMOVAR_NETWORK=net/network.toml SAMOVAR_KEY=alice.key
   samovar keygen alice.key
   samovar account top-up 10000
-  samovar publish data records.csv --terms terms.toml
+  samovar publish data records.csv --terms terms.toml          prints the id of the data
+  samovar publish program analysis.wasm --terms program.toml   prints the id of the program
   samovar run PROGRAM --data records.csv=OBJECT --max-price 1000 --out run-1
   samovar verify run-1/proof --result run-1/result
 
@@ -112,7 +113,7 @@ pub(crate) enum Network {
 #[command(after_help = "\
 Example:
   samovar network create net --nodes 4
-  samovar node --config net/node-0/node.toml &      one for each of the four")]
+  samovar node --config net/node-0/node.toml        and 1, 2, 3, each in a terminal of its own")]
 pub(crate) struct NetworkCreate {
     /// Folder to make; must be empty or new
     pub(crate) dir: PathBuf,
@@ -199,12 +200,11 @@ Examples:
         /// Another account than that of --key
         #[arg(long, value_name = "DID")]
         account: Option<model::AccountId>,
+        /// Your account key, made by `samovar keygen`
+        #[arg(long, value_name = "FILE", env = "SAMOVAR_KEY", hide_env_values = true)]
+        key: Option<PathBuf>,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        key: OptionalKeyArgs,
-        #[command(flatten)]
-        output: Output,
+        asking: Asking,
     },
     /// Draws free credits, on development networks
     #[command(after_help = "\
@@ -215,11 +215,7 @@ Example:
         #[arg(value_parser = clap::value_parser!(u64).range(1..))]
         amount: u64,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        key: KeyArgs,
-        #[command(flatten)]
-        output: Output,
+        signing: Signing,
     },
 }
 
@@ -261,11 +257,7 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "FILE")]
     pub(crate) sample: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    #[command(flatten)]
-    pub(crate) key: KeyArgs,
-    #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) signing: Signing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -299,11 +291,8 @@ Examples:
 
 The guest reads its inputs at /data/NAME and writes files to /out. Arguments are public.")]
 pub(crate) struct Run {
-    /// Object id of the program
-    pub(crate) program: ObjectId,
-    /// An input: the guest reads OBJECT at /data/NAME; may be repeated
-    #[arg(long = "data", value_name = "NAME=OBJECT", required = true)]
-    pub(crate) inputs: Vec<Named<ObjectId>>,
+    #[command(flatten)]
+    pub(crate) what: Combination,
     /// An argument of the program; may be repeated
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) args: Vec<String>,
@@ -316,11 +305,17 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    #[command(flatten)]
-    pub(crate) key: KeyArgs,
-    #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) signing: Signing,
+}
+
+/// Which program, on which data.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Combination {
+    /// Object id of the program
+    pub(crate) program: ObjectId,
+    /// An input: the guest reads OBJECT at /data/NAME; may be repeated
+    #[arg(long = "data", value_name = "NAME=OBJECT", required = true)]
+    pub(crate) inputs: Vec<Named<ObjectId>>,
 }
 
 /// What a run may use. It is ended where it would use more.
@@ -381,11 +376,7 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    #[command(flatten)]
-    pub(crate) key: KeyArgs,
-    #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) signing: Signing,
 }
 
 /// Checks a proof without asking anybody; works offline
@@ -395,7 +386,9 @@ pub(crate) struct Fetch {
 #[command(after_help = "\
 Examples:
   samovar verify run-1/proof --network network.toml
-  samovar verify run-1/proof --network network.toml --result run-1/result      the result is the proven one, too")]
+  samovar verify run-1/proof --network network.toml --result run-1/result      the result is the proven one, too
+  samovar verify run-1/proof --network network.toml --evidence log.car         with a log that is not in the proof:
+                                                                               GET /ipfs/CID?format=car of any node")]
 pub(crate) struct Verify {
     /// The proof
     pub(crate) proof: PathBuf,
@@ -468,19 +461,12 @@ impl FromStr for TryInput {
 Example:
   samovar quote bafyPROGRAM --data records.csv=bafyDATA --key alice.key")]
 pub(crate) struct Quote {
-    /// Object id of the program
-    pub(crate) program: ObjectId,
-    /// An input; may be repeated
-    #[arg(long = "data", value_name = "NAME=OBJECT", required = true)]
-    pub(crate) inputs: Vec<Named<ObjectId>>,
+    #[command(flatten)]
+    pub(crate) what: Combination,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
-    pub(crate) network: NetworkArgs,
-    #[command(flatten)]
-    pub(crate) key: KeyArgs,
-    #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) signing: Signing,
 }
 
 /// What is published, and under which terms
@@ -492,18 +478,14 @@ pub(crate) enum Objects {
         #[arg(long, value_enum)]
         kind: Option<Kind>,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        output: Output,
+        asking: Asking,
     },
     /// Shows one object: its description, terms, custodians and copies
     Show {
         /// Object id
         object: ObjectId,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        output: Output,
+        asking: Asking,
     },
     /// Replaces the terms of one of your objects
     Terms {
@@ -513,11 +495,7 @@ pub(crate) enum Objects {
         #[arg(long, value_name = "FILE")]
         terms: PathBuf,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        key: KeyArgs,
-        #[command(flatten)]
-        output: Output,
+        signing: Signing,
     },
     /// Withdraws one of your objects for ever: no new task may use it
     ///
@@ -526,11 +504,7 @@ pub(crate) enum Objects {
         /// Object id
         object: ObjectId,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        key: KeyArgs,
-        #[command(flatten)]
-        output: Output,
+        signing: Signing,
     },
 }
 
@@ -540,18 +514,14 @@ pub(crate) enum Tasks {
     /// Lists tasks
     List {
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        output: Output,
+        asking: Asking,
     },
     /// Shows one task: who asked, what ran where, how it ended, who was paid
     Show {
         /// Task id
         task: TaskId,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        output: Output,
+        asking: Asking,
     },
 }
 
@@ -561,9 +531,7 @@ pub(crate) enum Nodes {
     /// Lists nodes and their verdicts
     List {
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        output: Output,
+        asking: Asking,
     },
     /// Shows one node
     Show {
@@ -571,9 +539,7 @@ pub(crate) enum Nodes {
         #[arg(value_name = "NODE")]
         did: model::NodeId,
         #[command(flatten)]
-        network: NetworkArgs,
-        #[command(flatten)]
-        output: Output,
+        asking: Asking,
     },
 }
 
@@ -585,20 +551,34 @@ pub(crate) struct NetworkArgs {
     /// Ask this node first; it is believed no more than the others
     #[arg(long, value_name = "URL")]
     pub(crate) node: Option<String>,
+    /// How long to wait for nodes that do not answer yet
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) wait: u64,
 }
 
+/// What every verb takes that asks a network.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct KeyArgs {
+pub(crate) struct Asking {
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// What every verb takes that signs for an account.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Signing {
     /// Your account key, made by `samovar keygen`
     #[arg(long, value_name = "FILE", env = "SAMOVAR_KEY", hide_env_values = true)]
     pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
-#[derive(Clone, Debug, Args)]
-pub(crate) struct OptionalKeyArgs {
-    /// Your account key, made by `samovar keygen`
-    #[arg(long, value_name = "FILE", env = "SAMOVAR_KEY", hide_env_values = true)]
-    pub(crate) key: Option<PathBuf>,
+impl Signing {
+    pub(crate) fn output(&self) -> Output {
+        self.asking.output
+    }
 }
 
 #[derive(Clone, Copy, Debug, Args)]

@@ -18,7 +18,7 @@ impl Failure {
 
     /// An error with all its causes, in one line.
     pub(crate) fn of(error: &(dyn Error + 'static), hint: impl Into<String>) -> Self {
-        Self { error: chain(error), hint: hint.into() }
+        Self { error: client::chain(error), hint: hint.into() }
     }
 
     /// Something on this machine's disk.
@@ -38,19 +38,6 @@ impl From<client::FileError> for Failure {
     fn from(error: client::FileError) -> Self {
         ClientError::from(error).into()
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let more = next.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ fn main() -> ExitCode {
 fn explain(usage: &clap::Error) -> ExitCode {
     // Whoever closed the pipe does not want to read on.
     let _ = usage.print();
+    if usage.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        ui::print_usage_json(&usage.to_string());
+    }
     let names = |argument: &str| usage.to_string().contains(&format!("  {argument} <FILE>\n"));
     if usage.kind() == ErrorKind::MissingRequiredArgument && (names("--network") || names("--key")) {
         eprintln!("hint: SAMOVAR_NETWORK and SAMOVAR_KEY stand in for --network and --key");

@@ -44,9 +44,20 @@ pub(crate) fn print_failure(failure: &Failure, json: bool) {
     }
 }
 
+/// Prints what was wrong with a command line as one JSON object.
+pub(crate) fn print_usage_json(said: &str) {
+    let line = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or("the command line cannot be read");
+    print_line(&json!({ "error": line, "hint": "--help after the verb shows what it takes" }).to_string());
+}
+
 /// Prints what went wrong without ending the verb.
 pub(crate) fn print_warning(text: &str) {
     eprintln!("warning: {}", printable(text));
+}
+
+/// Whether progress is shown: to a person who waits.
+pub(crate) fn is_shown(output: Output) -> bool {
+    !output.json && std::io::stderr().is_terminal()
 }
 
 /// Text for a terminal. Titles, reasons and the like are other people's words, and what they say must not move the cursor,
@@ -102,8 +113,7 @@ impl Phases {
 
     /// For a verb: on stderr, if that is a terminal.
     pub(crate) fn on_terminal(output: Output) -> Self {
-        let show = if !output.json && std::io::stderr().is_terminal() { Show::Stderr } else { Show::Silent };
-        Self::new(show)
+        Self::new(if is_shown(output) { Show::Stderr } else { Show::Silent })
     }
 
     /// Milliseconds from the start to each phase that was seen.
@@ -132,6 +142,10 @@ impl Watch for Phases {
                 self.line(line.trim_end());
             }
             Progress::Step(what) => self.line(&format!("  {:>6} ms  {what}", self.started.elapsed().as_millis())),
+            Progress::Bytes { done, total } => {
+                let (at, mb) = (self.started.elapsed().as_millis(), |bytes: u64| bytes / 1_000_000);
+                self.line(&format!("  {at:>6} ms    {} of {} MB", mb(done), mb(total)));
+            }
             _ => {}
         }
     }

@@ -8,38 +8,37 @@ use serde_json::json;
 
 use super::{connect, load_key, load_key_file};
 use crate::{
-    cli::{KeyArgs, Keygen, NetworkArgs},
+    cli::{Asking, Keygen, Signing},
     failure::Failure,
     ui::Answer,
 };
 
+const KEY_EXISTS: &str = "name another file; a key that is overwritten is lost";
+
 pub(crate) fn keygen(args: &Keygen) -> Result<Answer, Failure> {
     let key = AccountKey::generate().map_err(|cause| Failure::of(&cause, ""))?;
-    key.save(&args.file)
-        .map_err(|cause| Failure::of(&cause, "name another file; a key that is overwritten is lost"))?;
+    key.save(&args.file).map_err(|cause| {
+        Failure::of(&cause, if args.file.exists() { KEY_EXISTS } else { "is the folder there, and yours?" })
+    })?;
     let account = key.account();
     Ok(Answer::new(json!({ "account": account, "file": args.file }), account.to_string()))
 }
 
-pub(crate) async fn show(
-    account: Option<AccountId>,
-    network: &NetworkArgs,
-    key: Option<&Path>,
-) -> Result<Answer, Failure> {
+pub(crate) async fn show(account: Option<AccountId>, asking: &Asking, key: Option<&Path>) -> Result<Answer, Failure> {
     let account = match (account, key) {
         (Some(account), _) => account,
         (None, Some(file)) => load_key_file(file)?.account(),
         (None, None) => return Err(Failure::new("no account is named", "name one with --key FILE or --account DID")),
     };
-    let client = connect(network)?;
+    let client = connect(asking)?;
     client.check_extension().await?;
     let state = client.account(&account).await?;
     Ok(describe(account, state))
 }
 
-pub(crate) async fn top_up(amount: u64, network: &NetworkArgs, key: &KeyArgs) -> Result<Answer, Failure> {
-    let key = load_key(key)?;
-    let client = connect(network)?;
+pub(crate) async fn top_up(amount: u64, signing: &Signing) -> Result<Answer, Failure> {
+    let key = load_key(signing)?;
+    let client = connect(&signing.asking)?;
     let state = client.top_up(&key, amount).await?;
     Ok(describe(key.account(), state))
 }

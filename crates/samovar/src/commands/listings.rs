@@ -13,16 +13,16 @@ use crate::{
 
 pub(crate) async fn objects(verb: Objects) -> Result<Answer, Failure> {
     match verb {
-        Objects::List { kind, network, .. } => list_objects(&connect(&network)?, kind.map(Into::into)).await,
-        Objects::Show { object, network, .. } => show_object(&connect(&network)?, &object).await,
-        Objects::Terms { object, terms, network, key, .. } => {
-            let (client, key) = (connect(&network)?, load_key(&key)?);
+        Objects::List { kind, asking } => list_objects(&connect(&asking)?, kind.map(Into::into)).await,
+        Objects::Show { object, asking } => show_object(&connect(&asking)?, &object).await,
+        Objects::Terms { object, terms, signing } => {
+            let (client, key) = (connect(&signing.asking)?, load_key(&signing)?);
             let (view, _) = client.object(&object).await?;
             let draft = TermsDraft::read(&terms, view.kind())?;
             changed(view, client.set_terms(&key, &object, draft).await?)
         }
-        Objects::Revoke { object, network, key, .. } => {
-            let (client, key) = (connect(&network)?, load_key(&key)?);
+        Objects::Revoke { object, signing } => {
+            let (client, key) = (connect(&signing.asking)?, load_key(&signing)?);
             let (view, _) = client.object(&object).await?;
             changed(view, client.revoke(&key, &object).await?)
         }
@@ -57,7 +57,8 @@ fn object_line(object: &ObjectView, time_ms: u64, copies_needed: u32) -> String 
         None => String::new(),
     };
     let copies = format!("{} of {copies_needed} copies", object.copies(time_ms));
-    format!("{}  {:<7}  {terms:<12}  {copies}  {title}", object.id, manifest.kind).trim_end().to_owned() + "\n"
+    let kind = manifest.kind.to_string();
+    format!("{}  {kind:<7}  {terms:<12}  {copies}  {title}", object.id).trim_end().to_owned() + "\n"
 }
 
 fn object_json(object: &ObjectView, time_ms: u64) -> Value {
@@ -133,15 +134,15 @@ fn description_text(description: &Description) -> String {
 
 pub(crate) async fn tasks(verb: Tasks) -> Result<Answer, Failure> {
     match verb {
-        Tasks::List { network, .. } => list_tasks(&connect(&network)?).await,
-        Tasks::Show { task, network, .. } => show_task(&connect(&network)?, &task).await,
+        Tasks::List { asking } => list_tasks(&connect(&asking)?).await,
+        Tasks::Show { task, asking } => show_task(&connect(&asking)?, &task).await,
     }
 }
 
 async fn list_tasks(client: &Client) -> Result<Answer, Failure> {
     let (head, tasks) = client.tasks().await?;
     let lines = tasks.iter().map(|task| {
-        format!("{}  {}  {:<16}  {}\n", task.id, show_time(task.asked_ms), task.standing(), task.task.requester)
+        format!("{}  {}  {:<15}  {}\n", task.id, show_time(task.asked_ms), task.standing(), task.task.requester)
     });
     let text: String = lines.collect();
     let list: Vec<Value> = tasks.iter().map(task_json).collect();
@@ -207,8 +208,8 @@ pub(crate) fn payment_lines(payments: &[model::Payment]) -> String {
 
 pub(crate) async fn nodes(verb: Nodes) -> Result<Answer, Failure> {
     match verb {
-        Nodes::List { network, .. } => list_nodes(&connect(&network)?).await,
-        Nodes::Show { did, network, .. } => show_node(&connect(&network)?, &did).await,
+        Nodes::List { asking } => list_nodes(&connect(&asking)?).await,
+        Nodes::Show { did, asking } => show_node(&connect(&asking)?, &did).await,
     }
 }
 

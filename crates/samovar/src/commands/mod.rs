@@ -14,15 +14,16 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Mutex,
+    time::Duration,
 };
 
 use client::{Client, NetworkFile, Skipped, StateDir};
 use custody::AccountKey;
 
 use crate::{
-    cli::{AccountVerb, KeyArgs, Network, NetworkArgs, Nodes, Objects, Output, Tasks, Verb},
+    cli::{AccountVerb, Asking, Named, Network, NetworkArgs, Nodes, Objects, Output, Signing, Tasks, Verb},
     failure::Failure,
-    ui::{Answer, print_failure, print_warning},
+    ui::{Answer, is_shown, print_failure, print_warning},
 };
 
 /// Does what was asked for.
@@ -58,10 +59,8 @@ async fn online(verb: Verb) -> Result<Answer, Failure> {
     match verb {
         Verb::Demo(args) => demo::demo(&args).await,
         Verb::Account(args) => match args.verb {
-            AccountVerb::Show { account, network, key, output: _ } => {
-                account::show(account, &network, key.key.as_deref()).await
-            }
-            AccountVerb::TopUp { amount, network, key, output: _ } => account::top_up(amount, &network, &key).await,
+            AccountVerb::Show { account, key, asking } => account::show(account, &asking, key.as_deref()).await,
+            AccountVerb::TopUp { amount, signing } => account::top_up(amount, &signing).await,
         },
         Verb::Publish(args) => publish::publish(&args).await,
         Verb::Run(args) => run::run(&args).await,
@@ -117,31 +116,29 @@ fn output_of(verb: &Verb) -> Output {
         Verb::Network(Network::Create(args)) => args.output,
         Verb::Network(Network::Approve(args)) => args.output,
         Verb::Keygen(args) => args.output,
-        Verb::Account(args) => match args.verb {
-            AccountVerb::Show { output, .. } | AccountVerb::TopUp { output, .. } => output,
+        Verb::Account(args) => match &args.verb {
+            AccountVerb::Show { asking, .. } => asking.output,
+            AccountVerb::TopUp { signing, .. } => signing.output(),
         },
-        Verb::Publish(args) => args.output,
-        Verb::Run(args) => args.output,
-        Verb::Fetch(args) => args.output,
+        Verb::Publish(args) => args.signing.output(),
+        Verb::Run(args) => args.signing.output(),
+        Verb::Fetch(args) => args.signing.output(),
         Verb::Verify(args) => args.output,
         Verb::Try(args) => args.output,
-        Verb::Quote(args) => args.output,
-        Verb::Objects(
-            Objects::List { output, .. }
-            | Objects::Show { output, .. }
-            | Objects::Terms { output, .. }
-            | Objects::Revoke { output, .. },
-        ) => *output,
-        Verb::Tasks(Tasks::List { output, .. } | Tasks::Show { output, .. }) => *output,
-        Verb::Nodes(Nodes::List { output, .. } | Nodes::Show { output, .. }) => *output,
+        Verb::Quote(args) => args.signing.output(),
+        Verb::Objects(Objects::List { asking, .. } | Objects::Show { asking, .. }) => asking.output,
+        Verb::Objects(Objects::Terms { signing, .. } | Objects::Revoke { signing, .. }) => signing.output(),
+        Verb::Tasks(Tasks::List { asking } | Tasks::Show { asking, .. }) => asking.output,
+        Verb::Nodes(Nodes::List { asking } | Nodes::Show { asking, .. }) => asking.output,
         Verb::Node(_) | Verb::NodeMeasured(_) | Verb::SandboxWorker(_) | Verb::SandboxCompiler(_) => {
             Output { json: false }
         }
     }
 }
 
-/// The network that was named, ready to be asked. Whoever waits is told which nodes were passed over, and why.
-pub(crate) fn connect(args: &NetworkArgs) -> Result<Client, Failure> {
+/// The network that was named, ready to be asked. Whoever waits is told for what, and which nodes were passed over, and why.
+pub(crate) fn connect(asking: &Asking) -> Result<Client, Failure> {
+    let shown = is_shown(asking.output);
     let told = Mutex::new(Vec::new());
     let tell = move |skipped: &Skipped| {
         let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -150,7 +147,14 @@ pub(crate) fn connect(args: &NetworkArgs) -> Result<Client, Failure> {
             told.push(skipped.node.clone());
         }
     };
-    Ok(connect_to(&args.network, args.node.as_deref())?.on_skipped(tell))
+    let waiting = move |what: &str| {
+        if shown {
+            eprintln!("  waiting for {what}");
+        }
+    };
+    let NetworkArgs { network, node, wait } = &asking.network;
+    let client = connect_to(network, node.as_deref())?.patient(Duration::from_secs(*wait));
+    Ok(client.on_skipped(tell).on_waiting(waiting))
 }
 
 /// The same, by its file.
@@ -177,10 +181,19 @@ fn state_dir(network_file: &Path) -> StateDir {
 }
 
 /// The account key that was named.
-pub(crate) fn load_key(args: &KeyArgs) -> Result<AccountKey, Failure> {
-    load_key_file(&args.key)
+pub(crate) fn load_key(signing: &Signing) -> Result<AccountKey, Failure> {
+    load_key_file(&signing.key)
 }
 
 pub(crate) fn load_key_file(file: &Path) -> Result<AccountKey, Failure> {
     Ok(AccountKey::load(file).map_err(client::ClientError::Key)?)
+}
+
+/// Inputs are files of one folder for the guest: each has a name of its own.
+pub(crate) fn check_names<T>(inputs: &[Named<T>]) -> Result<(), Failure> {
+    let twice =
+        inputs.iter().enumerate().find(|(at, input)| inputs[..*at].iter().any(|other| other.name == input.name));
+    twice.map_or(Ok(()), |(_, input)| {
+        Err(Failure::new(format!("two inputs are called {}", input.name), "give each --data its own NAME"))
+    })
 }

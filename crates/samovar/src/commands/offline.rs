@@ -17,11 +17,13 @@ pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
     let network = NetworkFile::read(&args.network).map_err(network_failure)?;
     let bytes = read(&args.proof, PROOF_BYTES_MAX)?;
     let blocks = args.evidence.as_deref().map_or_else(|| Ok(Vec::new()), read_blocks)?;
+    if let Some(archive) = &args.evidence {
+        check_belongs(archive, &blocks, &bytes)?;
+    }
     let extras = proof::Extras { blocks: &blocks, consistency: None };
     let verified = proof::verify_with(&bytes, &network.proof_network(), &extras).map_err(|cause| refused(&cause))?;
     if let Some(folder) = &args.result {
-        client::check_result(folder, &verified)
-            .map_err(|cause| Failure::of(&cause, "`samovar fetch TASK --out DIR` fetches the proven result again"))?;
+        client::check_result(folder, &verified).map_err(|cause| Failure::of(&cause, result_hint(&cause)))?;
     }
     let checklist = verified.checklist();
     let mut text = String::new();
@@ -48,12 +50,37 @@ pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
     Ok(Answer::new(json, text))
 }
 
+fn result_hint(cause: &client::ResultMismatch) -> &'static str {
+    match cause {
+        client::ResultMismatch::Other { .. } => "`samovar fetch TASK --out DIR` fetches the proven result again",
+        _ => "--result takes the folder `result` that `samovar run` and `samovar fetch` write beside the proof",
+    }
+}
+
 /// A proof that does not hold.
 pub(crate) fn refused(cause: &proof::ProofError) -> Failure {
-    Failure::of(
-        cause,
-        "do not rely on this proof: it was damaged or forged, or belongs to another network than the network file",
-    )
+    let hint = match cause {
+        proof::ProofError::Encoding { link: proof::Link::Bundle, .. } => {
+            "name the file `proof` that `samovar run` wrote; if it is that, it was damaged"
+        }
+        proof::ProofError::OtherNetwork => "name the file of the network that the task ran on with --network",
+        _ => "do not rely on this proof: it was damaged or forged",
+    };
+    Failure::of(cause, hint)
+}
+
+/// Evidence that says nothing about this proof must not look as if it had been looked at.
+fn check_belongs(archive: &Path, blocks: &[Vec<u8>], proof: &[u8]) -> Result<(), Failure> {
+    // What cannot be read is refused by the verifier, with the reason.
+    let named = proof::Proof::decode(proof).ok().and_then(|proof| proof.event_log_block());
+    let Some(log) = named else { return Ok(()) };
+    if blocks.iter().any(|block| model::ContentId::of_dag_cbor(block) == log) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("{} does not contain {log}, the event log behind this proof's evidence", archive.display()),
+        format!("any node that took part has it: GET /ipfs/{log}?format=car"),
+    ))
 }
 
 /// The blocks of a CAR, each checked against its CID.
@@ -69,6 +96,9 @@ fn read_blocks(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
+    if path.is_dir() {
+        return Err(Failure::new(format!("{} is a folder", path.display()), "name a file in it, such as its `proof`"));
+    }
     let failed = |cause: std::io::Error| Failure::disk(path, &cause);
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();

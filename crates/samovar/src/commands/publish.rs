@@ -20,11 +20,11 @@ pub(crate) async fn publish(args: &Publish) -> Result<Answer, Failure> {
         description: args.describe.as_deref().map(read_description).transpose()?,
         sample: args.sample.clone(),
     };
-    let key = load_key(&args.key)?;
-    let client = connect(&args.network)?;
-    let watch = Phases::on_terminal(args.output);
+    let key = load_key(&args.signing)?;
+    let client = connect(&args.signing.asking)?;
+    let watch = Phases::on_terminal(args.signing.output());
     let published = client.publish(&key, &publication, &watch).await?;
-    if !args.output.json {
+    if !args.signing.output().json {
         // On stderr, so that stdout is the id alone and can be put into a variable.
         eprintln!("published {kind} of {}", key.account());
         for line in describe_terms(&published.terms, kind) {

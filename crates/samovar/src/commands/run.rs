@@ -4,45 +4,43 @@ use client::{Finished, Request};
 use model::{Input, ObjectId};
 use serde_json::json;
 
-use super::{connect, listings::payment_lines, load_key};
+use super::{check_names, connect, listings::payment_lines, load_key};
 use crate::{
-    cli::{Fetch, LimitArgs, Named, Quote, Run},
+    cli::{Combination, Fetch, LimitArgs, Quote, Run},
     failure::Failure,
     ui::{Answer, Phases},
 };
 
 pub(crate) async fn run(args: &Run) -> Result<Answer, Failure> {
-    let request = request(args.program, &args.inputs, &args.args, &args.limits, args.max_price)?;
-    let key = load_key(&args.key)?;
-    let client = connect(&args.network)?;
-    let watch = Phases::on_terminal(args.output);
+    let request = request(&args.what, &args.args, &args.limits, args.max_price)?;
+    let key = load_key(&args.signing)?;
+    let client = connect(&args.signing.asking)?;
+    let watch = Phases::on_terminal(args.signing.output());
     let finished = client.run(&key, &request, &args.out, &watch).await?;
     Ok(report(&finished, Some(&watch)))
 }
 
 pub(crate) async fn fetch(args: &Fetch) -> Result<Answer, Failure> {
-    let key = load_key(&args.key)?;
-    let client = connect(&args.network)?;
-    let watch = Phases::on_terminal(args.output);
+    let key = load_key(&args.signing)?;
+    let client = connect(&args.signing.asking)?;
+    let watch = Phases::on_terminal(args.signing.output());
     let finished = client.fetch(&key, &args.task, &args.out, &watch).await?;
     Ok(report(&finished, None))
 }
 
 /// What was typed, as a request.
-fn request(
-    program: ObjectId,
-    inputs: &[Named<ObjectId>],
-    args: &[String],
-    limits: &LimitArgs,
-    price_max: u64,
-) -> Result<Request, Failure> {
-    for (position, input) in inputs.iter().enumerate() {
-        if inputs[..position].iter().any(|other| other.name == input.name) {
-            return Err(Failure::new(format!("two inputs are called {}", input.name), "give each --data its own NAME"));
-        }
+fn request(what: &Combination, args: &[String], limits: &LimitArgs, price_max: u64) -> Result<Request, Failure> {
+    let Combination { program, inputs } = what;
+    check_names(inputs)?;
+    let objects: Vec<&ObjectId> = [program].into_iter().chain(inputs.iter().map(|input| &input.what)).collect();
+    if let Some(twice) = objects.iter().enumerate().find(|(at, id)| objects[..*at].contains(id)) {
+        return Err(Failure::new(
+            format!("{} is named twice", twice.1),
+            "a task uses each object once; which id is the program, and which the data?",
+        ));
     }
     Ok(Request {
-        program,
+        program: *program,
         inputs: inputs.iter().map(|input| Input { name: input.name.clone(), object: input.what }).collect(),
         args: args.to_vec(),
         limits: limits.limits(),
@@ -75,9 +73,9 @@ fn report(finished: &Finished, phases: Option<&Phases>) -> Answer {
 }
 
 pub(crate) async fn quote(args: &Quote) -> Result<Answer, Failure> {
-    let request = request(args.program, &args.inputs, &[], &args.limits, u64::MAX)?;
-    let key = load_key(&args.key)?;
-    let client = connect(&args.network)?;
+    let request = request(&args.what, &[], &args.limits, u64::MAX)?;
+    let key = load_key(&args.signing)?;
+    let client = connect(&args.signing.asking)?;
     let quote = client.quote(key.account(), &request).await?;
     let allowed = quote.obstacles.is_empty();
     let mut text = String::from(if allowed { "allowed\n" } else { "not allowed\n" });

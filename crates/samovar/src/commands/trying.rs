@@ -8,18 +8,23 @@ use std::{
     time::Instant,
 };
 
-use sandbox::{Input, Job, Outcome, Output, PlainInput, PlainInputs, Sandbox, SandboxConfig};
+use sandbox::{Input, Job, Limit, Outcome, Output, PlainInput, PlainInputs, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
-use super::{connect_to, on_runtime};
+use super::{check_names, connect_to, on_runtime};
 use crate::{
     cli::{MeteringArg, Named, Try, TryInput},
     failure::Failure,
-    ui::{print_failure, print_line},
+    ui::{is_shown, print_failure, print_line},
 };
 
 /// Most bytes of a sample.
 const SAMPLE_BYTES_MAX: u64 = 1 << 30;
+
+/// A module that takes seconds to compile.
+const LARGE_MODULE: usize = 1 << 20;
+
+const WHAT_RUNS: &str = "a program is a WASI 0.1 module or a WASI 0.2 component (.wasm)";
 
 /// Runs the guest; the exit code is its own.
 pub(crate) fn run(args: &Try) -> ExitCode {
@@ -34,14 +39,23 @@ pub(crate) fn run(args: &Try) -> ExitCode {
 
 fn attempt(args: &Try) -> Result<ExitCode, Failure> {
     let module = std::fs::read(&args.file).map_err(|cause| Failure::disk(&args.file, &cause))?;
+    if let Some(out) = &args.out {
+        // Whoever cannot write there should hear it before the program has run.
+        std::fs::create_dir_all(out).map_err(|cause| Failure::disk(out, &cause))?;
+    }
     let folder = tempfile::tempdir().map_err(|cause| Failure::of(&cause, ""))?;
     let files = open_inputs(args, folder.path())?;
+    if !module.starts_with(b"\0asm") {
+        return Err(Failure::new(format!("{} is not a WebAssembly file", args.file.display()), WHAT_RUNS));
+    }
     let sandbox = Sandbox::new(SandboxConfig::this_program())
         .map_err(|cause| Failure::of(&cause, "the sandbox needs Linux with landlock and seccomp"))?;
     let started = Instant::now();
-    let compiled = sandbox
-        .compile(&module, metering(args.limits.metering))
-        .map_err(|cause| Failure::of(&cause, "a program is a WASI 0.1 module or a WASI 0.2 component (.wasm)"))?;
+    if is_shown(args.output) && module.len() > LARGE_MODULE {
+        eprintln!("  compiling");
+    }
+    let compiled =
+        sandbox.compile(&module, metering(args.limits.metering)).map_err(|cause| Failure::of(&cause, WHAT_RUNS))?;
     let compiled_ms = started.elapsed().as_millis() as u64;
     let started = Instant::now();
     let outcome = sandbox
@@ -62,14 +76,16 @@ struct Opened {
 }
 
 fn open_inputs(args: &Try, folder: &Path) -> Result<Vec<Opened>, Failure> {
+    check_names(&args.inputs)?;
     let mut opened: Vec<Opened> = Vec::new();
     for (index, input) in args.inputs.iter().enumerate() {
-        if opened.iter().any(|other| other.name == input.name) {
-            return Err(Failure::new(format!("two inputs are called {}", input.name), "give each --data its own NAME"));
-        }
         let path = path_of(args, input, &folder.join(index.to_string()))?;
         let file = File::open(&path).map_err(|cause| Failure::disk(&path, &cause))?;
-        let bytes = file.metadata().map_err(|cause| Failure::disk(&path, &cause))?.len();
+        let about = file.metadata().map_err(|cause| Failure::disk(&path, &cause))?;
+        if !about.is_file() {
+            return Err(Failure::new(format!("{} is no file", path.display()), "name a file after NAME="));
+        }
+        let bytes = about.len();
         opened.push(Opened { name: input.name.clone(), file, bytes });
     }
     Ok(opened)
@@ -135,7 +151,12 @@ fn report(args: &Try, outcome: Outcome, times: Value) -> Result<ExitCode, Failur
         }
         Outcome::LimitReached(limit) => Err(Failure::new(
             format!("the program reached its limit of {limit}"),
-            "raise --time-limit, --memory-limit or --output-limit",
+            match limit {
+                Limit::Time => "raise --time-limit",
+                Limit::Memory => "raise --memory-limit",
+                Limit::Output => "raise --output-limit",
+                Limit::Fuel => "raise --time-limit, from which the fuel follows, or leave --metering out",
+            },
         )),
         Outcome::InputFailed(failed) => {
             let name = args.inputs.get(failed.input).map_or("?", |input| input.name.as_str());

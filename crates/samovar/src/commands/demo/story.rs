@@ -87,11 +87,10 @@ impl Story {
         self.until_attested(&client).await?;
         let (program, other, data) = self.publish(&client, &people).await?;
         let (finished, phases) = self.run(&client, &people.requester, program.object, data.object).await?;
-        let checklist = self.proof(&created.file, &finished)?;
+        self.proof(&created.file, &finished)?;
         self.payments(&finished, &people);
         let refused =
             self.refusals(&client, &people.requester, other.object, data.object, &finished, &created.file).await?;
-        let _ = checklist;
         Ok(Told {
             program: program.object,
             data: data.object,
@@ -151,9 +150,7 @@ impl Story {
             match client.account(&people.hospital.account()).await {
                 Ok(_) => break,
                 // The nodes are still starting.
-                Err(ClientError::NoAnswer { .. } | ClientError::Unknown { .. }) => {
-                    self.look_again("its ledger").await?
-                }
+                Err(error) if is_starting(&error) => self.look_again("its ledger").await?,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -170,7 +167,7 @@ impl Story {
         loop {
             let fresh = match client.nodes().await {
                 Ok((_, nodes)) => nodes.into_iter().filter(|node| node.is_fresh(10_000)).collect(),
-                Err(ClientError::NoAnswer { .. }) => Vec::new(),
+                Err(error) if is_starting(&error) => Vec::new(),
                 Err(error) => return Err(error.into()),
             };
             if fresh.len() == self.nodes_wanted {
@@ -283,7 +280,7 @@ impl Story {
     }
 
     /// Checks the proof as a stranger would: from the file and the network file alone.
-    fn proof(&self, network: &Path, finished: &Finished) -> Result<String, Failure> {
+    fn proof(&self, network: &Path, finished: &Finished) -> Result<(), Failure> {
         let bytes = self.read(&finished.proof)?;
         self.chapter(&format!("The proof, {} bytes, checked offline with the network file alone", bytes.len()));
         let network = client::NetworkFile::read(network)?.proof_network();
@@ -294,7 +291,7 @@ impl Story {
         for line in checklist.lines() {
             self.say(format!("  {line}"));
         }
-        Ok(checklist)
+        Ok(())
     }
 
     fn payments(&self, finished: &Finished, people: &People) {
@@ -356,6 +353,12 @@ impl Story {
     fn read(&self, path: &Path) -> Result<Vec<u8>, Failure> {
         std::fs::read(path).map_err(|cause| Failure::disk(path, &cause))
     }
+}
+
+/// What nodes answer, or do not, until they have a ledger.
+fn is_starting(error: &ClientError) -> bool {
+    use ClientError::{NoAnswer, Nobody, StandsStill, Unknown};
+    matches!(error, Nobody { .. } | NoAnswer { .. } | StandsStill { .. } | Unknown { .. })
 }
 
 fn request(program: ObjectId, data: ObjectId) -> Request {
