@@ -110,6 +110,8 @@ fn nodes_change_die_and_come_back_and_no_task_is_lost() {
     let objects = Objects::publish(&network, &guests::busy(1));
     let killed = a_killed_executor_is_replaced_and_the_task_is_paid_once(&mut network, &objects);
     a_node_that_was_killed_catches_up_and_takes_part_again(&mut network, &objects, killed);
+    (0..4).for_each(|node| network.wait_for_verdict(node));
+    an_executor_that_loses_its_result_before_others_have_it_is_not_paid(&network, &objects);
     a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(&mut network, &objects);
 }
 
@@ -165,6 +167,49 @@ fn a_node_that_was_killed_catches_up_and_takes_part_again(network: &mut Network,
     network.kill(other);
     assert_eq!(answer(objects.run_in_background(network, "again"))["verified"], true);
     network.start(other);
+}
+
+/// The executor seals a result, and its blocks are gone before anybody could fetch them. The others stand still meanwhile,
+/// so that there is no race.
+fn an_executor_that_loses_its_result_before_others_have_it_is_not_paid(network: &Network, objects: &Objects) {
+    let before = objects.balance(network);
+    let run = objects.run_in_background(network, "lost");
+    let executor = executor(network);
+    let task = open_task(network, objects);
+    network.wait_for_phase(executor, &task, "running");
+    let others = || (0..4).filter(|node| *node != executor);
+    let known = network.blocks(executor);
+    others().for_each(|node| network.freeze(node, true));
+    // The result, and the list of its leaves.
+    let new =
+        || Some(network.blocks(executor).difference(&known).cloned().collect::<Vec<_>>()).filter(|new| new.len() >= 2);
+    for block in poll("the executor has sealed a result", new) {
+        std::fs::remove_file(block).expect("a block of the result");
+    }
+    others().for_each(|node| network.freeze(node, false));
+
+    // Without two others who store it there is no receipt of success. The executor gives up and says so, and the price comes
+    // back; or it is too slow even for that, and another is drawn. In no case is it paid for what nobody has.
+    let output = run.join().expect("a thread without panics");
+    let shown = network.json(&objects.requester, &["tasks", "show", &task]);
+    if output.status.success() {
+        assert_eq!(shown["attempts"], 2, "{shown}\n{}", network.logs());
+        objects.paid_once(network, &serde_json::from_slice(&output.stdout).expect("one JSON object"), before);
+        assert_eq!(std::fs::read(network.path("lost/result/stdout")).expect("a result"), b"hello\n");
+    } else {
+        assert_eq!(shown["failure"], "node", "{shown}\n{}", network.logs());
+        assert!(payments(&shown).all(|payment| payment["reason"] != "executor"), "{shown}");
+        let fees = before - objects.balance(network);
+        assert!((1..50).contains(&fees), "{fees} credits were kept");
+    }
+}
+
+/// The only task of the requester that has not ended.
+fn open_task(network: &Network, objects: &Objects) -> String {
+    let listed = network.json(&objects.requester, &["tasks", "list"]);
+    let tasks = listed["tasks"].as_array().expect("a list");
+    let open = tasks.iter().find(|task| task["settled_ms"].is_null()).expect("an open task");
+    open["task"].as_str().expect("an id").to_owned()
 }
 
 fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(network: &mut Network, objects: &Objects) {

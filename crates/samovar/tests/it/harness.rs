@@ -110,6 +110,42 @@ impl Network {
         }
     }
 
+    /// Stops one node in its tracks, or lets it go on: it keeps its memory and its connections.
+    pub fn freeze(&self, node: usize, frozen: bool) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let child = self.nodes[node].as_ref().expect("a running node");
+        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("the id of a process");
+        kill_process(id, if frozen { Signal::STOP } else { Signal::CONT }).expect("a process of ours");
+    }
+
+    /// Waits until a node has begun this phase of a task, as its stream of events says.
+    pub fn wait_for_phase(&self, node: usize, task: &str, phase: &str) {
+        let wanted = format!("\"phase\":\"{phase}\"");
+        let seen = || {
+            let mut stream = request(&self.api(node), &format!("/v1/tasks/{task}/events"), "text/event-stream")?;
+            let mut text = Vec::new();
+            let mut piece = [0; 4096];
+            while !String::from_utf8_lossy(&text).contains(&wanted) {
+                match stream.read(&mut piece) {
+                    Ok(filled @ 1..) => text.extend_from_slice(&piece[..filled]),
+                    _ => return None,
+                }
+            }
+            Some(())
+        };
+        poll_or(&format!("node {node} says {phase}"), seen, || tail(&self.log(node)));
+    }
+
+    /// Every file of a node's block store.
+    pub fn blocks(&self, node: usize) -> std::collections::BTreeSet<PathBuf> {
+        let store = self.dir().join(format!("node-{node}/blocks/blocks"));
+        let folders = std::fs::read_dir(store).expect("a block store").flatten();
+        folders
+            .flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten())
+            .map(|file| file.path())
+            .collect()
+    }
+
     /// Waits until a node's process ends by itself and returns its exit code.
     pub fn exit_code(&mut self, node: usize) -> Option<i32> {
         let child = self.nodes[node].as_mut().expect("a running node");
@@ -199,13 +235,24 @@ impl Drop for Network {
 
 /// One `GET` over HTTP/1.0; `None` if nobody answers with 200.
 pub fn get(address: &str, path: &str) -> Option<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/json\r\n\r\n").ok()?;
+    get_as(address, path, "application/json")
+}
+
+/// The same, in some form.
+pub fn get_as(address: &str, path: &str, accept: &str) -> Option<Vec<u8>> {
+    let mut stream = request(address, path, accept)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     answer.starts_with(b"HTTP/1.0 200").then(|| answer.split_off(end + 4))
+}
+
+/// A question, sent; the answer is yet to be read.
+pub fn request(address: &str, path: &str, accept: &str) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n").ok()?;
+    Some(stream)
 }
 
 /// Asks again and again until there is an answer; fails after [`PATIENCE`].

@@ -9,8 +9,10 @@
 mod harness;
 mod interop;
 
+mod attack_lying_api;
 mod attack_node;
 mod guests;
+mod openapi;
 mod story;
 mod transcripts;
 mod trying;

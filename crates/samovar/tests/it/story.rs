@@ -9,15 +9,16 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    guests,
-    harness::{Network, Options, SAMOVAR, poll},
+    attack_lying_api, guests,
+    harness::{Network, Options, SAMOVAR, get, poll},
     interop::{others_agree, others_refuse},
+    openapi,
 };
 
 /// A network with three funded accounts.
-struct World {
-    network: Network,
-    owner: PathBuf,
+pub(crate) struct World {
+    pub(crate) network: Network,
+    pub(crate) owner: PathBuf,
     author: PathBuf,
     requester: PathBuf,
 }
@@ -37,37 +38,37 @@ impl World {
         answer["object"].as_str().expect("an object id").to_owned()
     }
 
-    fn data(&self, bytes: &[u8], terms: &str) -> String {
+    pub(crate) fn data(&self, bytes: &[u8], terms: &str) -> String {
         self.publish(&self.owner, "data", "data.bin", bytes, terms)
     }
 
-    fn program(&self, bytes: &[u8]) -> String {
+    pub(crate) fn program(&self, bytes: &[u8]) -> String {
         self.publish(&self.author, "program", "program.wasm", bytes, "price = 3\n")
     }
 
-    fn run(&self, program: &str, data: &str, out: &str, more: &[&str]) -> Output {
+    pub(crate) fn run(&self, program: &str, data: &str, out: &str, more: &[&str]) -> Output {
         let out = self.network.path(out).display().to_string();
         let input = format!("in={data}");
         let fixed = ["run", program, "--data", &input, "--max-price", "5000", "--out", &out];
         self.network.samovar(&self.requester, &[&fixed, more].concat())
     }
 
-    fn balance(&self, key: &Path) -> u64 {
+    pub(crate) fn balance(&self, key: &Path) -> u64 {
         self.network.json(key, &["account", "show"])["balance"].as_u64().expect("a balance")
     }
 
-    fn read(&self, path: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, path: &str) -> Vec<u8> {
         std::fs::read(self.network.path(path)).unwrap_or_else(|cause| panic!("{path}: {cause}"))
     }
 }
 
-fn succeeded(output: &Output) -> Value {
+pub(crate) fn succeeded(output: &Output) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
 /// What was refused, and the hint; the exit code must be 1.
-fn refused(output: &Output) -> (String, String) {
+pub(crate) fn refused(output: &Output) -> (String, String) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     let line = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or_default().to_owned();
@@ -121,8 +122,9 @@ fn the_demo_holds() {
 fn stories_on_four_processes() {
     let _alone = alone();
     let world = World::new();
-    let stories: [(&str, fn(&World)); 10] = [
+    let stories: [(&str, fn(&World)); 13] = [
         ("a task from door to door", a_task_from_door_to_door),
+        ("evidence beside a proof is judged again or refused", evidence_beside_a_proof_is_judged_again_or_refused),
         ("what terms forbid is refused and costs nothing", what_terms_forbid_is_refused_and_costs_nothing),
         ("a guest that fails is named, signed and settled", a_guest_that_fails_is_named_signed_and_settled),
         ("no side door leads past what may leave", no_side_door_leads_past_what_may_leave),
@@ -131,6 +133,8 @@ fn stories_on_four_processes() {
         ("an interrupted publication is published once", an_interrupted_publication_is_published_once),
         ("components, binary files and several inputs", components_binary_files_and_several_inputs),
         ("a node that is down is passed over", a_node_that_is_down_is_passed_over),
+        ("a lying API does not choose the custodians", attack_lying_api::a_lying_api_does_not_choose_the_custodians),
+        ("answers are what the document says", openapi::answers_are_what_the_document_says),
         ("nothing of one network holds on another", nothing_of_one_network_holds_on_another),
     ];
     for (name, story) in stories {
@@ -210,6 +214,53 @@ fn a_task_from_door_to_door(world: &World) {
     // All uses are spent.
     let (error, _) = refused(&world.run(&program, &data, "spent", &[]));
     assert!(error.contains("uses"), "{error}");
+}
+
+/// A proof without the event log rests on the votes; with the log beside it, the evidence is judged again.
+fn evidence_beside_a_proof_is_judged_again_or_refused(world: &World) {
+    use model::Canonical as _;
+    let program = world.program(&guests::hello(0));
+    let data = world.data(b"x", "");
+    succeeded(&world.run(&program, &data, "evidence", &[]));
+    let mut proof = proof::Proof::decode(&world.read("evidence/proof")).expect("a proof");
+    proof.event_log = None;
+    let log = proof.event_log_block().expect("evidence that names its log");
+    let car = |name: &str, id: &str| {
+        let archive = (0..4).find_map(|node| get(&world.network.api(node), &format!("/ipfs/{id}?format=car")));
+        guests::file(&world.network.path("."), name, &archive.expect("a node that has it")).display().to_string()
+    };
+    let bare = guests::file(&world.network.path("."), "bare", &proof.to_bytes()).display().to_string();
+    let with_log = car("log.car", &log.to_string());
+
+    let shown = |more: &[&str]| {
+        let output = world.network.samovar(&world.author, &[&["verify", &bare], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(shown(&[]).contains("rests on the appraisers' votes"));
+    let judged = shown(&["--evidence", &with_log]);
+    assert!(judged.contains("judged again here") && !judged.contains("rests on the appraisers' votes"), "{judged}");
+
+    // The evidence of a node, but not the log of the one that ran this; a changed byte; an archive that ends too early.
+    let listed = world.network.json(&world.author, &["nodes", "list"]);
+    let evidence = listed["nodes"][0]["evidence"].as_str().expect("a CID").to_owned();
+    let bytes = world.read("log.car");
+    let mut changed = bytes.clone();
+    *changed.last_mut().expect("bytes") ^= 1;
+    let other = car("other.car", &evidence);
+    let changed = guests::file(&world.network.path("."), "changed.car", &changed).display().to_string();
+    let short = guests::file(&world.network.path("."), "short.car", &bytes[..bytes.len() - 1]).display().to_string();
+    let refusals =
+        [(&other, "does not contain"), (&changed, "bad block"), (&short, "ends too early"), (&bare, "not a CAR")];
+    for (archive, expected) in refusals {
+        let (error, _) = refused(&world.network.samovar(&world.author, &["verify", &bare, "--evidence", archive]));
+        assert!(error.contains(expected), "{archive}: {error}");
+    }
+    // The right log, with the bundle of another proof: its own words about the log are authenticated as well.
+    proof.event_log = Some(model::Blob(b"another log".to_vec()));
+    let lying = guests::file(&world.network.path("."), "lying", &proof.to_bytes()).display().to_string();
+    let (error, _) = refused(&world.network.samovar(&world.author, &["verify", &lying, "--evidence", &with_log]));
+    assert!(error.contains("evidence"), "{error}");
 }
 
 fn what_terms_forbid_is_refused_and_costs_nothing(world: &World) {
