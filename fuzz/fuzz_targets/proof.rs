@@ -1,31 +1,16 @@
-//! A proof file from anybody, for the network of the vectors. Begin with what those accept:
-//! `cargo +nightly fuzz run proof corpus/proof ../docs/spec/vectors/proof`
+//! A proof file from anybody: accepted only if it is the one that was made.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use model::{Bytes96, NetworkId};
+use model::Canonical;
+use samovar_fuzz::{STORY, input};
 
-#[derive(serde::Deserialize)]
-struct NetworkFile {
-    id: NetworkId,
-    key: Bytes96,
-    simulated: bool,
-}
-
-const ACCEPTED: [&[u8]; 2] = [
-    include_bytes!("../../docs/spec/vectors/proof/success.proof"),
-    include_bytes!("../../docs/spec/vectors/proof/failure.proof"),
-];
-
-static NETWORK: LazyLock<proof::Network> = LazyLock::new(|| {
-    let file = include_str!("../../docs/spec/vectors/proof/network.json");
-    let NetworkFile { id, key, simulated } = serde_json::from_str(file).expect("the vector is readable");
-    proof::Network { id, key, simulated, checkpoint: None }
-});
+static PROOF: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| vec![STORY.whole_proof().to_bytes()]);
 
 fuzz_target!(|bytes: &[u8]| {
-    // Nobody has the committee's key, so nothing else can ever be accepted.
-    assert_eq!(proof::verify(bytes, &NETWORK).is_ok(), ACCEPTED.contains(&bytes));
+    let bundle = input(&PROOF, bytes);
+    // The committee signs nothing here, so nothing else can ever be accepted.
+    assert_eq!(proof::verify(&bundle, &STORY.network_file()).is_ok(), *bundle == *PROOF[0]);
 });

@@ -22,6 +22,8 @@ mod compact;
 mod core;
 mod deal;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gossip;
 mod handle;
 mod journal;

@@ -65,7 +65,7 @@ const WINDOW_MS: u64 = 300_000;
 pub(crate) struct Story {
     pub(crate) genesis: Genesis,
     /// What the blocks are executed by: the genesis, but programs may be as long as they like.
-    rules: Genesis,
+    pub(crate) rules: Genesis,
     pub(crate) network: NetworkId,
     pub(crate) committee: Committee,
     chain: Chain,
@@ -73,6 +73,8 @@ pub(crate) struct Story {
     time_ms: u64,
     /// The facts of each block, with its time.
     pub(crate) blocks: Vec<(u64, Vec<Fact>)>,
+    /// The state before each block, and its transactions.
+    pub(crate) steps: Vec<(MemoryState, Vec<Vec<u8>>)>,
     pub(crate) task: TaskId,
     pub(crate) evidence: Vec<u8>,
     pub(crate) event_log: Vec<u8>,
@@ -154,6 +156,7 @@ impl Story {
             state: MemoryState::default(),
             time_ms: fixture.time_ms,
             blocks: vec![],
+            steps: vec![],
             task: TaskId([0; 32]),
             evidence: vec![],
             event_log: fixture.event_log.to_bytes(),
@@ -211,6 +214,7 @@ impl Story {
         let seed = (height > 1).then(|| self.chain.seed(height - 1));
         let input = BlockInput { height, time_ms: self.time_ms, seed, transactions: &transactions };
         let executed = execute(&self.rules, &self.network, &input, &self.state, Mode::Verify).unwrap();
+        self.steps.push((self.state.clone(), transactions));
         self.state.apply(&executed);
         let facts = executed.records.iter().map(|bytes| Record::from_bytes(bytes, Record::BYTES_MAX).unwrap().fact);
         let facts: Vec<_> = facts.collect();
