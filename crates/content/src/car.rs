@@ -10,7 +10,7 @@ use model::ContentId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Block, BlockError, Store, StoreError, UnixFsError,
+    Block, BlockError, Hold, Store, StoreError, UnixFsError,
     block::{CID_BYTES_MAX, content_id},
     store::FLUSH_BYTES,
     unixfs::{self, Visit},
@@ -248,7 +248,8 @@ pub async fn receive(
     mut pieces: BoxStream<'_, std::io::Result<Bytes>>,
     bytes_max: u64,
 ) -> Result<Received, CarError> {
-    let mut state = Receiving { store: store.clone(), decoder: Decoder::new(), roots: Vec::new(), bytes: 0, blocks: 0 };
+    let (store, hold) = (store.clone(), store.hold());
+    let mut state = Receiving { store, hold, decoder: Decoder::new(), roots: Vec::new(), bytes: 0, blocks: 0 };
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(CarError::Receive)?;
         state.bytes += piece.len() as u64;
@@ -262,6 +263,7 @@ pub async fn receive(
 
 struct Receiving {
     store: Store,
+    hold: Hold,
     decoder: Decoder,
     roots: Vec<ContentId>,
     bytes: u64,
@@ -288,6 +290,7 @@ impl Receiving {
             return Ok(()); // also if the CAR repeats it
         }
         self.blocks += 1;
+        self.hold.add(block.cid());
         let staged = self.store.stage(block).map_err(CarError::Store)?;
         if staged >= FLUSH_BYTES {
             self.store.flush().map_err(CarError::Store)?;

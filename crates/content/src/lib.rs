@@ -22,7 +22,7 @@ pub use block::{Block, BlockError};
 pub use libp2p::{Multiaddr, PeerId};
 pub use peer::{
     FetchError, Inbound, Network, Peer, PeerConfig, PeerError, PeerStats, Progress, REQUEST_BYTES_MAX,
-    RESPONSE_BYTES_MAX, RequestError, StaticPeer, node_id, peer_id,
+    RESPONSE_BYTES_MAX, RequestError, StaticPeer, names_are_known, node_id, peer_id,
 };
-pub use store::{Store, StoreError};
+pub use store::{Hold, Store, StoreError};
 pub use unixfs::{Import, ImportError, Importer, Layout, Leaf, UnixFsError, import, layout};

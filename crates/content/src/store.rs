@@ -3,13 +3,19 @@
 //! ```text
 //! DIR/lock            held while the store is open
 //! DIR/staged/N        written, not yet synced; emptied when the store is opened
-//! DIR/blocks/xy/HEX   one block; HEX is its sha2-256, xy are the two digits before the last (as Kubo's flatfs)
+//! DIR/blocks/xy/HEX   one block that stays; HEX is its sha2-256, xy are the two digits before the last (as Kubo's flatfs)
+//! DIR/cache/xy/HEX    one block that may go when room is needed
 //! DIR/roots/CID       a record that every block under CID is here; written last
 //! ```
 //!
 //! A block is first written under `staged`, then the file system is synced once for the whole batch, then every file is
-//! renamed into place, the root record last. So a file under `blocks` is never torn, whenever the machine loses power,
+//! renamed into place, the root record last. So a file under `blocks` or `cache` is never torn, whenever the machine loses power,
 //! and a root record never claims more than is there. Bytes are hashed again whenever they are read.
+//!
+//! Every block comes into the cache. Pinning moves it to those that stay; nothing moves back. So whoever looks for a block looks
+//! at what is staged, then at the cache, then at what stays, and cannot miss one that moves meanwhile.
+
+mod cache;
 
 use std::{
     collections::HashMap,
@@ -25,6 +31,8 @@ use std::{
 use bytes::Bytes;
 use model::{ContentId, Digest};
 
+use self::cache::Cache;
+pub use self::cache::Hold;
 use crate::Block;
 
 /// Staged bytes at which a writer should flush.
@@ -94,7 +102,11 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     bytes_max: u64,
+    cache_bytes_max: u64,
     used: AtomicU64,
+    /// The part of it that may go.
+    cached: AtomicU64,
+    cache: Cache,
     staged: Mutex<Staged>,
     /// Held by whoever moves staged blocks into place: one at a time.
     flushing: Mutex<()>,
@@ -130,7 +142,16 @@ impl Store {
     /// # Errors
     /// [`StoreError::InUse`] while another process has it open; [`StoreError::Io`].
     pub fn open(dir: &Path, bytes_max: u64) -> Result<Self, StoreError> {
-        for sub in ["", "blocks", "roots", "staged"] {
+        Self::open_with_cache(dir, bytes_max, u64::MAX)
+    }
+
+    /// The same, and of what is not pinned it keeps at most `cache_bytes_max` bytes: beyond it, what was used longest ago goes.
+    /// What somebody holds ([`Store::hold`]) stays, and makes the cache larger if it must.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with_cache(dir: &Path, bytes_max: u64, cache_bytes_max: u64) -> Result<Self, StoreError> {
+        for sub in ["", "blocks", "cache", "roots", "staged"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).map_err(|cause| io_error("create", &path, cause))?;
         }
@@ -142,13 +163,19 @@ impl Store {
         let store = Self(Arc::new(Inner {
             dir: dir.to_path_buf(),
             bytes_max,
+            cache_bytes_max,
             used: AtomicU64::new(0),
+            cached: AtomicU64::new(0),
+            cache: Cache::default(),
             staged: Mutex::default(),
             flushing: Mutex::new(()),
             next_name: AtomicU64::new(0),
             _lock: lock,
         }));
-        store.0.used.store(store.bytes_on_disk()?, Ordering::Relaxed);
+        let (pinned, cached) = (store.bytes_under("blocks")?, store.bytes_under("cache")?);
+        store.0.used.store(pinned + cached, Ordering::Relaxed);
+        store.0.cached.store(cached, Ordering::Relaxed);
+        store.make_room()?;
         Ok(store)
     }
 
@@ -182,20 +209,24 @@ impl Store {
         if let Some(file) = self.staged().files.get(digest) {
             return Some(file.bytes);
         }
-        let meta = fs::metadata(self.block_path(digest)).ok()?;
-        meta.is_file().then_some(meta.len())
+        let size = |path: PathBuf| fs::metadata(path).ok().filter(fs::Metadata::is_file).map(|meta| meta.len());
+        size(self.cache_path(digest)).or_else(|| size(self.block_path(digest)))
     }
 
     /// Stores blocks durably, with one sync for all of them. Blocks that are here already cost nothing. For a node's own
-    /// few blocks: they may use what [`Store::stage`] leaves free.
+    /// few blocks: they may use what [`Store::stage`] leaves free, and they stay.
     ///
     /// # Errors
     /// [`StoreError::Full`], [`StoreError::Io`].
     pub fn put_batch(&self, blocks: &[Block]) -> Result<(), StoreError> {
+        let hold = self.hold();
         for block in blocks {
+            hold.add(block.cid());
             self.stage_within(block, self.0.bytes_max)?;
         }
-        self.commit(None, Names::Synced)
+        self.flush()?;
+        let changed = self.pin_blocks(blocks.iter().map(|block| block.cid().hash()))?;
+        self.sync_all(&changed)
     }
 
     /// Stores one block durably.
@@ -214,6 +245,7 @@ impl Store {
     /// [`StoreError::Full`], [`StoreError::DiskFull`], [`StoreError::Io`].
     pub fn stage(&self, block: &Block) -> Result<u64, StoreError> {
         if self.size_of(&block.cid().hash()).is_none() {
+            self.make_room()?;
             self.check_disk()?;
         }
         self.stage_within(block, self.0.bytes_max.saturating_sub(OWN_BYTES.min(self.0.bytes_max / 16)))
@@ -234,13 +266,14 @@ impl Store {
             return Err(io_error("write", &path, cause));
         }
         let mut staged = self.staged();
-        if staged.files.contains_key(&digest) || self.block_path(&digest).is_file() {
+        if staged.files.contains_key(&digest) || self.in_place(&digest).is_some() {
             // somebody else stored the same block meanwhile
             drop(staged);
             self.release(bytes);
             fs::remove_file(&path).map_err(|cause| io_error("remove", &path, cause))?;
             return Ok(self.staged().bytes);
         }
+        self.0.cached.fetch_add(on_disk(bytes), Ordering::Relaxed);
         staged.files.insert(digest, StagedFile { name, bytes });
         staged.bytes += on_disk(bytes);
         Ok(staged.bytes)
@@ -255,13 +288,51 @@ impl Store {
         self.commit(None, Names::SyncedLater)
     }
 
-    /// Records, after everything else, that all `bytes` of the file under `root` are here.
-    /// Call it only when they are: `unixfs::complete` and `Peer::fetch_all` find that out.
+    /// Records, after everything else, that all `bytes` of the file under `root` are here. They may go when room is needed, and
+    /// this record before them. Call it only when they are: `unixfs::complete` and `Peer::fetch_all` find that out.
     ///
     /// # Errors
     /// [`StoreError::Io`].
     pub fn keep(&self, root: &ContentId, bytes: u64) -> Result<(), StoreError> {
-        self.commit(Some((root, RootRecord { bytes, doubtful: false })), Names::Synced)
+        self.keep_unless_evicted(root, bytes, self.evictions())
+    }
+
+    /// The same, unless blocks have gone since [`Store::evictions`] said so many: whoever looked before may have seen those.
+    pub(crate) fn keep_unless_evicted(&self, root: &ContentId, bytes: u64, evictions: u64) -> Result<(), StoreError> {
+        let evicted = self.evicting(); // nothing goes while the record is written
+        if evicted.times != evictions {
+            return self.commit(None, Names::Synced);
+        }
+        let pinned = self.read_root(root)?.is_some_and(|record| record.is_pinned());
+        let state = if pinned { RootState::Pinned } else { RootState::Cached };
+        self.commit(Some((root, RootRecord { bytes, state })), Names::Synced)
+    }
+
+    /// How often blocks have gone to make room.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evicting().times
+    }
+
+    /// Records, after everything else, that all `bytes` of the file under `root`, made of `blocks`, are here to stay.
+    /// `unixfs::pin` finds out which those are; whoever calls this holds them.
+    pub(crate) fn keep_pinned(
+        &self,
+        root: &ContentId,
+        bytes: u64,
+        blocks: impl IntoIterator<Item = Digest>,
+    ) -> Result<(), StoreError> {
+        self.flush()?;
+        let changed = self.pin_blocks(blocks)?;
+        self.sync_all(&changed)?;
+        self.commit(Some((root, RootRecord { bytes, state: RootState::Pinned })), Names::Synced)
+    }
+
+    /// Whether every block under `root` is here to stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn is_pinned(&self, root: &ContentId) -> Result<bool, StoreError> {
+        Ok(self.read_root(root)?.is_some_and(|record| record.is_pinned()))
     }
 
     /// The size of the file under `root` if every block of it is known to be here.
@@ -270,7 +341,7 @@ impl Store {
     /// [`StoreError::Io`].
     pub fn kept(&self, root: &ContentId) -> Result<Option<u64>, StoreError> {
         let record = self.read_root(root)?;
-        Ok(record.filter(|record| !record.doubtful).map(|record| record.bytes))
+        Ok(record.filter(|record| record.state != RootState::Doubtful).map(|record| record.bytes))
     }
 
     /// Every root that was ever kept, with the size of its file.
@@ -310,7 +381,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] for the folder itself, and as items.
     pub fn iter(&self) -> Result<impl Iterator<Item = Result<Digest, StoreError>> + use<>, StoreError> {
-        let folders = folders_in(&self.0.dir.join("blocks"))?;
+        let mut folders = folders_in(&self.0.dir.join("cache"))?;
+        folders.extend(folders_in(&self.0.dir.join("blocks"))?);
         Ok(folders.into_iter().flat_map(|folder| match files_in(&folder) {
             Ok(files) => files.iter().filter_map(|path| digest_of_path(path).map(Ok)).collect(),
             Err(error) => vec![Err(error)],
@@ -330,12 +402,20 @@ impl Store {
     pub(crate) fn read(&self, digest: &Digest) -> Result<Option<Bytes>, StoreError> {
         let staged = self.staged().files.get(digest).map(|file| self.staged_path(file.name));
         if let Some(path) = staged
-            && let Some(data) = read_block_file(&path)?
+            && let Some(data) = read_block_file(&path, |_| ())?
         {
             return Ok(Some(data));
         }
         // not staged, or moved into place between the two looks
-        read_block_file(&self.block_path(digest))
+        match read_block_file(&self.cache_path(digest), |file| self.used_now(file))? {
+            Some(data) => Ok(Some(data)),
+            None => read_block_file(&self.block_path(digest), |_| ()),
+        }
+    }
+
+    /// Where a block lies that is not staged.
+    fn in_place(&self, digest: &Digest) -> Option<PathBuf> {
+        [self.cache_path(digest), self.block_path(digest)].into_iter().find(|path| path.is_file())
     }
 
     fn staged(&self) -> MutexGuard<'_, Staged> {
@@ -384,10 +464,10 @@ impl Store {
         if names == Names::SyncedLater {
             return Ok(());
         }
-        let changed = batch.iter().map(|(digest, _)| self.block_path(digest)).chain(record.map(|(_, to)| to));
+        let changed = batch.iter().map(|(digest, _)| self.cache_path(digest)).chain(record.map(|(_, to)| to));
         let mut folders: Vec<PathBuf> = changed.filter_map(|path| path.parent().map(Path::to_path_buf)).collect();
         if !batch.is_empty() {
-            folders.push(self.0.dir.join("blocks")); // it may have new folders
+            folders.push(self.0.dir.join("cache")); // it may have new folders
         }
         self.sync_all(&folders)
     }
@@ -408,7 +488,7 @@ impl Store {
 
     fn move_into_place(&self, digest: &Digest, file: &StagedFile) -> Result<(), StoreError> {
         let from = self.staged_path(file.name);
-        let to = self.block_path(digest);
+        let to = self.cache_path(digest);
         rename_making_folder(&from, &to).map_err(|cause| io_error("move into place", &to, cause))?;
         let mut staged = self.staged();
         if let Some(file) = staged.files.remove(digest) {
@@ -418,21 +498,24 @@ impl Store {
     }
 
     fn remove(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let path = self.block_path(digest);
-        if !path.is_file() {
-            return Ok(false);
-        }
+        let Some(path) = self.in_place(digest) else { return Ok(false) };
+        let cached = path == self.cache_path(digest);
         self.doubt_roots()?; // before the block is gone, whatever happens in between
         if let Some(bytes) = remove_if_there(&path)? {
             self.release(bytes);
+            if cached {
+                self.release_cached(bytes);
+            }
         }
         Ok(true)
     }
 
-    fn bytes_on_disk(&self) -> Result<u64, StoreError> {
+    fn bytes_under(&self, sub: &str) -> Result<u64, StoreError> {
         let mut total = 0;
-        for digest in self.iter()? {
-            total += self.size_of(&digest?).map_or(0, on_disk);
+        for folder in folders_in(&self.0.dir.join(sub))? {
+            for path in files_in(&folder)?.iter().filter(|path| digest_of_path(path).is_some()) {
+                total += fs::metadata(path).map_or(0, |meta| on_disk(meta.len()));
+            }
         }
         Ok(total)
     }
@@ -441,7 +524,7 @@ impl Store {
     fn doubt_roots(&self) -> Result<(), StoreError> {
         for (root, bytes) in self.roots()? {
             if self.kept(&root)?.is_some() {
-                self.commit(Some((&root, RootRecord { bytes, doubtful: true })), Names::Synced)?;
+                self.commit(Some((&root, RootRecord { bytes, state: RootState::Doubtful })), Names::Synced)?;
             }
         }
         Ok(())
@@ -466,9 +549,17 @@ impl Store {
 
     /// Names are made of a digest's hexadecimal digits and nothing a peer or a file says, so they stay in the folder.
     fn block_path(&self, digest: &Digest) -> PathBuf {
+        self.path_under("blocks", digest)
+    }
+
+    fn cache_path(&self, digest: &Digest) -> PathBuf {
+        self.path_under("cache", digest)
+    }
+
+    fn path_under(&self, sub: &str, digest: &Digest) -> PathBuf {
         let name = digest.to_string();
         let folder = &name[name.len() - 3..name.len() - 1];
-        self.0.dir.join("blocks").join(folder).join(&name)
+        self.0.dir.join(sub).join(folder).join(&name)
     }
 
     fn root_path(&self, root: &ContentId) -> PathBuf {
@@ -484,18 +575,42 @@ impl std::fmt::Debug for Store {
 
 struct RootRecord {
     bytes: u64,
-    doubtful: bool,
+    state: RootState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RootState {
+    /// Every block is here, to stay.
+    Pinned,
+    /// Every block is here, until room is needed.
+    Cached,
+    /// A block was damaged since.
+    Doubtful,
 }
 
 impl RootRecord {
+    fn is_pinned(&self) -> bool {
+        self.state == RootState::Pinned
+    }
+
     fn to_text(&self) -> String {
-        format!("{} {}\n", self.bytes, if self.doubtful { "doubtful" } else { "kept" })
+        let state = match self.state {
+            RootState::Pinned => "kept",
+            RootState::Cached => "cached",
+            RootState::Doubtful => "doubtful",
+        };
+        format!("{} {state}\n", self.bytes)
     }
 
     /// A record that does not parse is no record: the file is looked at again and the record rewritten.
     fn parse(text: &[u8]) -> Option<Self> {
         let (bytes, state) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;
-        Some(Self { bytes: bytes.parse().ok()?, doubtful: state != "kept" })
+        let state = match state {
+            "kept" => RootState::Pinned,
+            "cached" => RootState::Cached,
+            _ => RootState::Doubtful,
+        };
+        Some(Self { bytes: bytes.parse().ok()?, state })
     }
 }
 
@@ -539,14 +654,19 @@ fn rename_making_folder(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-fn read_block_file(path: &Path) -> Result<Option<Bytes>, StoreError> {
-    Ok(read_bounded(path, Block::BYTES_MAX as u64)?.map(Bytes::from))
+fn read_block_file(path: &Path, read: impl Fn(&File)) -> Result<Option<Bytes>, StoreError> {
+    Ok(read_bounded_and(path, Block::BYTES_MAX as u64, read)?.map(Bytes::from))
 }
 
 /// At most `bytes_max + 1` bytes of a file: one byte more than allowed is enough to be refused by whoever checks.
 fn read_bounded(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    read_bounded_and(path, bytes_max, |_| ())
+}
+
+fn read_bounded_and(path: &Path, bytes_max: u64, opened: impl Fn(&File)) -> Result<Option<Vec<u8>>, StoreError> {
     let read = || -> io::Result<Vec<u8>> {
         let file = File::open(path)?;
+        opened(&file);
         let bytes = file.metadata()?.len().min(bytes_max + 1);
         let mut data = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1);
         file.take(bytes_max + 1).read_to_end(&mut data)?;

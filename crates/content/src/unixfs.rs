@@ -5,7 +5,7 @@
 //! and inner vertices without metadata; directories are not files.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, Read, Write},
 };
 
@@ -16,7 +16,7 @@ use multihash_codetable::Code;
 use rust_unixfs::file::adder::{BalancedCollector, Chunker, FileAdder, parse_file_branch};
 
 use crate::{
-    Block, BlockError, Store, StoreError,
+    Block, BlockError, Hold, Store, StoreError,
     block::{DAG_PB, RAW, content_id},
     store::FLUSH_BYTES,
 };
@@ -125,7 +125,18 @@ impl Layout {
 /// # Errors
 /// [`ImportError`]. Blocks stored before an error stay, without a root.
 pub fn import(store: &Store, reader: &mut dyn Read) -> Result<Import, ImportError> {
-    let mut importer = Importer::new(store);
+    import_with(Importer::new(store), reader)
+}
+
+/// The same for as long as `hold` lives: nothing is recorded or synced, so a machine that stops may have lost it.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_held(store: &Store, reader: &mut dyn Read, hold: &Hold) -> Result<Import, ImportError> {
+    import_with(Importer { hold: hold.clone(), recorded: false, ..Importer::new(store) }, reader)
+}
+
+fn import_with(mut importer: Importer, reader: &mut dyn Read) -> Result<Import, ImportError> {
     let mut buffer = vec![0; LEAF_BYTES];
     loop {
         let filled = read_full(reader, &mut buffer).map_err(ImportError::Read)?;
@@ -139,6 +150,8 @@ pub fn import(store: &Store, reader: &mut dyn Read) -> Result<Import, ImportErro
 /// Makes a file of bytes that arrive piece by piece. Blocks: use it from a blocking thread.
 pub struct Importer {
     store: Store,
+    hold: Hold,
+    recorded: bool,
     adder: FileAdder,
     bytes: u64,
     blocks: u64,
@@ -154,7 +167,7 @@ impl Importer {
             .with_raw_leaves(true)
             .with_hasher(Code::Sha2_256)
             .build();
-        Self { store: store.clone(), adder, bytes: 0, blocks: 0, last: None }
+        Self { store: store.clone(), hold: store.hold(), recorded: true, adder, bytes: 0, blocks: 0, last: None }
     }
 
     /// Adds the next bytes of the file. Pieces of whole leaves ([`LEAF_BYTES`]) are copied least.
@@ -184,13 +197,16 @@ impl Importer {
             Some(root) => root,
             None => self.stage_empty()?,
         };
-        self.store.keep(&root, self.bytes).map_err(ImportError::Store)?;
+        if self.recorded {
+            self.store.keep(&root, self.bytes).map_err(ImportError::Store)?;
+        }
         Ok(Import { root, bytes: self.bytes, blocks: self.blocks })
     }
 
     fn stage(&mut self, blocks: Vec<(cid::Cid, Vec<u8>)>) -> Result<(), ImportError> {
         for (cid, data) in blocks {
             let cid = content_id(cid).map_err(ImportError::Foreign)?;
+            self.hold.add(&cid);
             let staged =
                 self.store.stage(&Block::already_hashed(cid, Bytes::from(data))).map_err(ImportError::Store)?;
             if staged >= FLUSH_BYTES {
@@ -246,6 +262,14 @@ pub fn layout(store: &Store, root: &ContentId) -> Result<Layout, UnixFsError> {
 /// # Errors
 /// [`UnixFsError::Missing`] names the first block that is not here; the enum lists the rest.
 pub fn complete(store: &Store, root: &ContentId) -> Result<u64, UnixFsError> {
+    let evictions = store.evictions();
+    let bytes = look_through(store, root)?;
+    store.keep_unless_evicted(root, bytes, evictions).map_err(UnixFsError::Store)?;
+    Ok(bytes)
+}
+
+/// Looks whether every block under `root` is in the store. Returns the bytes of the file.
+pub(crate) fn look_through(store: &Store, root: &ContentId) -> Result<u64, UnixFsError> {
     let mut single = 0;
     // Whoever makes a root of few blocks that stand for a million leaves must not make us ask the disk a million times.
     let mut seen: HashMap<ContentId, u64> = HashMap::new();
@@ -261,8 +285,25 @@ pub fn complete(store: &Store, root: &ContentId) -> Result<u64, UnixFsError> {
         }
         Ok(())
     })?;
-    let bytes = bytes.unwrap_or(single);
-    store.keep(root, bytes).map_err(UnixFsError::Store)?;
+    Ok(bytes.unwrap_or(single))
+}
+
+/// Makes every block under `root` stay, whatever room is needed. They must all be here. Returns the bytes of the file.
+///
+/// # Errors
+/// As [`complete`].
+pub fn pin(store: &Store, root: &ContentId) -> Result<u64, UnixFsError> {
+    let hold = store.hold();
+    let mut blocks = HashSet::new();
+    for_each_vertex(store, root, &mut |visit, _| {
+        let (Visit::Leaf { cid, .. } | Visit::Inner { cid, .. }) = visit;
+        hold.add(cid);
+        blocks.insert(cid.hash());
+        Ok(())
+    })?;
+    // What is held now and is here now stays here until it has moved.
+    let bytes = look_through(store, root)?;
+    store.keep_pinned(root, bytes, blocks).map_err(UnixFsError::Store)?;
     Ok(bytes)
 }
 

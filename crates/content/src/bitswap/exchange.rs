@@ -112,7 +112,7 @@ impl Budget {
 struct Link {
     outbox: Mutex<Outbox>,
     filled: Notify,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     /// Streams that it may open while it is a stranger.
     streams: Arc<Semaphore>,
 }
@@ -408,28 +408,34 @@ impl Exchange {
         }
     }
 
-    /// Reads one message and acts on it. `false` at the end of the stream.
+    /// Reads one message and acts on it; its blocks are hashed and stored while the next one is read. `false` at the end of the
+    /// stream.
     async fn read_message(&self, peer: PeerId, stream: &mut Stream, link: &Link) -> Result<bool, StreamError> {
         let Some(len) = read_length(stream).await? else { return Ok(false) };
         if len > MESSAGE_BYTES_MAX {
             return Err(StreamError::Message);
         }
         let mebibytes = u32::try_from(len.div_ceil(1 << 20)).unwrap_or(u32::MAX);
-        let (Ok(_turn), Ok(_memory)) =
-            (link.reads.acquire().await, self.budget(&peer).reads.clone().acquire_many_owned(mebibytes).await)
-        else {
-            return Ok(false);
-        };
+        let turn = link.reads.clone().acquire_owned().await;
+        let memory = self.budget(&peer).reads.clone().acquire_many_owned(mebibytes).await;
+        let (Ok(turn), Ok(memory)) = (turn, memory) else { return Ok(false) };
         let body = self.read_body(peer, stream, len).await?;
         let message = Message::decode(&body).map_err(|_| StreamError::Message)?;
         drop(body);
-        self.act(peer, message).await;
+        let blocks = self.act(peer, message);
+        if !blocks.is_empty() {
+            let this = self.clone();
+            tokio::spawn(async move {
+                this.receive(peer, blocks).await;
+                drop((turn, memory));
+            });
+        }
         Ok(true)
     }
 
-    /// Memory grows with the bytes that have come, not with the length that was announced.
+    /// The budget has been charged with `len`, so that much may be reserved at once; the system gives the memory when bytes come.
     async fn read_body(&self, peer: PeerId, stream: &mut Stream, len: usize) -> Result<Bytes, StreamError> {
-        let mut body = Vec::new();
+        let mut body = Vec::with_capacity(len);
         while body.len() < len {
             let from = body.len();
             body.resize(len.min(from + STEP_BYTES), 0);
@@ -439,19 +445,18 @@ impl Exchange {
         Ok(body.into())
     }
 
-    async fn act(&self, peer: PeerId, message: Message) {
+    /// Takes note of what a message says, and returns the blocks in it.
+    fn act(&self, peer: PeerId, message: Message) -> Vec<Payload> {
         if !message.presences.is_empty() {
             // all at once: what comes of them is looked for once, not once for each of thousands
             self.with_wants(|wants, _| take_presences(wants, peer, &message.presences));
-        }
-        if !message.blocks.is_empty() {
-            self.receive(peer, message.blocks).await;
         }
         if message.full || !message.entries.is_empty() {
             let mut dropped = 0;
             self.put(peer, |outbox| dropped = outbox.queue.take(message.full, message.entries));
             self.0.counters.wants_dropped.fetch_add(dropped as u64, Ordering::Relaxed);
         }
+        message.blocks
     }
 
     /// Hashes blocks, stores the wanted ones, and tells those who wait. However many of them nobody asked for, a message is
@@ -523,7 +528,7 @@ impl Exchange {
             Arc::new(Link {
                 outbox: Mutex::default(),
                 filled: Notify::new(),
-                reads: Semaphore::new(READS_PER_PEER),
+                reads: Arc::new(Semaphore::new(READS_PER_PEER)),
                 streams: Arc::new(Semaphore::new(STREAMS_PER_STRANGER)),
             })
         };

@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, sync::oneshot, task::spawn_blocking};
 
 use super::{Peer, lock};
 use crate::{
-    Block, Store, StoreError, UnixFsError,
+    Block, Hold, Store, StoreError, UnixFsError,
     bitswap::exchange::Exchange,
     unixfs::{self, Visit, Walk, check_leaf_size},
 };
@@ -77,7 +77,7 @@ pub(super) async fn block(peer: &Peer, cid: &ContentId) -> Result<Block, FetchEr
     if let Some(block) = read(peer.store(), cid).await? {
         return Ok(block);
     }
-    let fetch = Fetch::open(peer, cid);
+    let fetch = Fetch::open(peer, cid, peer.store().hold());
     fetch
         .supervised(async {
             fetch.want(cid, GUESS_BYTES).await?;
@@ -88,21 +88,55 @@ pub(super) async fn block(peer: &Peer, cid: &ContentId) -> Result<Block, FetchEr
         .await
 }
 
+/// What becomes of a file that was fetched.
+pub(super) enum Keep<'a> {
+    /// It is recorded as whole, and goes when room is needed.
+    Cached,
+    /// It stays for as long as somebody holds it; nothing is recorded or synced.
+    Held(&'a Hold),
+    /// It stays.
+    Pinned,
+}
+
+impl Keep<'_> {
+    /// Finds the bytes of a file of which no block need be looked for.
+    fn known(&self, root: ContentId) -> impl FnOnce(&Store) -> Result<Option<u64>, StoreError> + Send + use<> {
+        // What may go is looked through again, so that every block of it is held.
+        let may_go = matches!(self, Self::Cached);
+        move |store| if may_go || store.is_pinned(&root)? { store.kept(&root) } else { Ok(None) }
+    }
+
+    fn finish(&self) -> fn(&Store, &ContentId) -> Result<u64, UnixFsError> {
+        match self {
+            Self::Cached => unixfs::complete,
+            Self::Held(_) => unixfs::look_through,
+            Self::Pinned => unixfs::pin,
+        }
+    }
+
+    fn hold(&self, store: &Store) -> Hold {
+        match self {
+            Self::Held(hold) => (*hold).clone(),
+            Self::Cached | Self::Pinned => store.hold(),
+        }
+    }
+}
+
 pub(super) async fn all(
     peer: &Peer,
     root: &ContentId,
     bytes_max: u64,
+    keep: Keep<'_>,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<u64, FetchError> {
     let root = *root;
-    let kept = blocking(peer.store(), move |store| store.kept(&root)).await?.map_err(store_error)?;
-    if let Some(bytes) = kept {
+    if let Some(bytes) = blocking(peer.store(), keep.known(root)).await?.map_err(store_error)? {
         check_size(bytes, bytes_max)?;
         progress(Progress { bytes, bytes_total: Some(bytes) });
         return Ok(bytes);
     }
-    let fetch = Fetch::open(peer, &root);
-    let bytes = fetch.supervised(fetch.leaves(bytes_max, progress)).await?;
+    let fetch = Fetch::open(peer, &root, keep.hold(peer.store()));
+    let bytes = fetch.supervised(fetch.leaves(bytes_max, keep.finish(), progress)).await?;
     peer.provide(&root).await.map_err(|_| FetchError::Stopped)?;
     Ok(bytes)
 }
@@ -113,6 +147,7 @@ struct Fetch<'a> {
     exchange: &'a Exchange,
     session: u64,
     root: ContentId,
+    hold: Hold,
     progressed: Mutex<Instant>,
 }
 
@@ -132,10 +167,10 @@ struct Step {
 }
 
 impl<'a> Fetch<'a> {
-    fn open(peer: &'a Peer, root: &ContentId) -> Self {
+    fn open(peer: &'a Peer, root: &ContentId, hold: Hold) -> Self {
         let exchange = &peer.0.exchange;
         let session = exchange.open(root);
-        Self { peer, exchange, session, root: *root, progressed: Mutex::new(Instant::now()) }
+        Self { peer, exchange, session, root: *root, hold, progressed: Mutex::new(Instant::now()) }
     }
 
     /// Runs `work` and looks for peers meanwhile; ends it when nothing comes any more.
@@ -147,13 +182,19 @@ impl<'a> Fetch<'a> {
     }
 
     /// Fetches everything under the root; returns the bytes of the file.
-    async fn leaves(&self, bytes_max: u64, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<u64, FetchError> {
+    async fn leaves(
+        &self,
+        bytes_max: u64,
+        finish: fn(&Store, &ContentId) -> Result<u64, UnixFsError>,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<u64, FetchError> {
         let mut walk = Walk::new(self.root);
         let mut state = Progress::default();
         let mut coming = FuturesUnordered::new();
         let mut coming_bytes = 0;
         loop {
-            let step = blocking(self.exchange.store(), move |store| look_ahead(walk, store)).await??;
+            let hold = self.hold.clone();
+            let step = blocking(self.exchange.store(), move |store| look_ahead(walk, store, &hold)).await??;
             walk = step.walk;
             state.bytes += step.present_bytes;
             state.bytes_total = walk.bytes();
@@ -185,7 +226,7 @@ impl<'a> Fetch<'a> {
             }
         }
         let root = self.root;
-        let complete = blocking(self.exchange.store(), move |store| unixfs::complete(store, &root)).await?;
+        let complete = blocking(self.exchange.store(), move |store| finish(store, &root)).await?;
         let bytes = complete.map_err(unixfs_error)?;
         check_size(bytes, bytes_max)?;
         progress(Progress { bytes, bytes_total: Some(bytes) });
@@ -207,6 +248,7 @@ impl<'a> Fetch<'a> {
     }
 
     fn begin(&self, cid: &ContentId, bytes: u64) -> oneshot::Receiver<Result<u64, Arc<StoreError>>> {
+        self.hold.add(cid);
         let (waiter, stored) = oneshot::channel();
         self.exchange.want(self.session, cid, bytes, waiter);
         stored
@@ -291,13 +333,17 @@ async fn next_found(search: &mut Option<mpsc::Receiver<PeerId>>) -> PeerId {
 }
 
 /// Goes on until [`STEP_LEAVES`] missing leaves, a missing inner vertex, or the end.
-fn look_ahead(mut walk: Walk, store: &Store) -> Result<Step, FetchError> {
+fn look_ahead(mut walk: Walk, store: &Store, hold: &Hold) -> Result<Step, FetchError> {
     let mut present_bytes = 0;
     let mut missing = Vec::new();
     let mut inner = None;
     let mut done = false;
     while missing.len() < STEP_LEAVES && inner.is_none() && !done {
-        match walk.next() {
+        let visit = walk.next();
+        if let Some(Visit::Leaf { cid, .. } | Visit::Inner { cid, .. }) = &visit {
+            hold.add(cid);
+        }
+        match visit {
             None => done = true,
             Some(Visit::Leaf { cid, bytes, .. }) => match store.size(&cid) {
                 Some(here) => {

@@ -25,8 +25,9 @@ pub(crate) use messages::Known;
 
 pub use fetch::{FetchError, Progress};
 pub use messages::{Inbound, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, RequestError};
+pub use swarm::names_are_known;
 
-use crate::{Block, Store, StoreError, bitswap::exchange::Exchange};
+use crate::{Block, Hold, Store, StoreError, bitswap::exchange::Exchange};
 
 /// How our agent version begins.
 pub(crate) const AGENT: &str = "samovar/";
@@ -245,7 +246,24 @@ impl Peer {
         bytes_max: u64,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<u64, FetchError> {
-        fetch::all(self, root, bytes_max, progress).await
+        fetch::all(self, root, bytes_max, fetch::Keep::Cached, progress).await
+    }
+
+    /// The same, but every block under `root` is here for as long as `hold` lives, and not promised to be longer: nothing is
+    /// recorded or synced.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn fetch_held(&self, root: &ContentId, bytes_max: u64, hold: &Hold) -> Result<u64, FetchError> {
+        fetch::all(self, root, bytes_max, fetch::Keep::Held(hold), &|_| {}).await
+    }
+
+    /// The same, and every block under `root` stays, whatever room is needed; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn fetch_pinned(&self, root: &ContentId, bytes_max: u64) -> Result<u64, FetchError> {
+        fetch::all(self, root, bytes_max, fetch::Keep::Pinned, &|_| {}).await
     }
 
     /// Tells the network that this peer has `root`, now and again whenever it meets new peers. Roots that were kept

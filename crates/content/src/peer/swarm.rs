@@ -11,7 +11,7 @@ use futures::StreamExt;
 use libp2p::{
     Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
     connection_limits::{self, ConnectionLimits},
-    core::transport::ListenerId,
+    core::transport::{ListenerId, dummy::DummyTransport},
     identify, identity,
     kad::{
         self, GetProvidersOk, InboundRequest, ProviderRecord, QueryId, QueryResult, RecordKey,
@@ -102,7 +102,7 @@ pub(crate) async fn start(
         streams::Behaviour::new(StreamProtocol::new(bitswap::PROTOCOL), streams_refused.clone());
     let (messages, messages_control, messages_incoming) =
         streams::Behaviour::new(StreamProtocol::new(messages::PROTOCOL), streams_refused);
-    let mut swarm = build(key, config.network, bitswap, messages)?;
+    let mut swarm = build(key, config.network, bitswap, messages, names_are_known())?;
     listen(&mut swarm, &config.listen, &view).await?;
     let provided = kept_roots(store.clone()).await?;
     let known = Known::default();
@@ -127,6 +127,7 @@ fn build(
     network: Network,
     bitswap: streams::Behaviour,
     messages: streams::Behaviour,
+    with_names: bool,
 ) -> Result<Swarm<Behaviour>, PeerError> {
     let set_up = |reason: String| PeerError::SetUp { reason };
     let behaviour = |key: &identity::Keypair| Behaviour {
@@ -149,15 +150,24 @@ fn build(
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(|cause| set_up(cause.to_string()))?
-        .with_quic()
-        .with_dns()
-        .map_err(|cause| set_up(cause.to_string()))?
-        .with_behaviour(behaviour)
-        .map_err(|cause| set_up(cause.to_string()))?;
+        .with_quic();
     let bounded = |config: libp2p::swarm::Config| {
         config.with_idle_connection_timeout(IDLE).with_max_negotiating_inbound_streams(STREAMS_NEGOTIATING_MAX)
     };
-    Ok(builder.with_swarm_config(bounded).build())
+    Ok(if with_names {
+        let builder = builder.with_dns().map_err(|cause| set_up(cause.to_string()))?;
+        let builder = builder.with_behaviour(behaviour).map_err(|cause| set_up(cause.to_string()))?;
+        builder.with_swarm_config(bounded).build()
+    } else {
+        let builder = builder.with_behaviour(behaviour).map_err(|cause| set_up(cause.to_string()))?;
+        builder.with_swarm_config(bounded).build()
+    })
+}
+
+/// Whether this machine knows whom to ask for names. Without (there is no /etc/resolv.conf, as in small containers), peers are
+/// reached by their IP addresses alone.
+pub fn names_are_known() -> bool {
+    libp2p::dns::tokio::Transport::system(DummyTransport::<()>::new()).is_ok()
 }
 
 fn lookup_table(local: PeerId, network: Network) -> kad::Behaviour<MemoryStore> {
@@ -488,6 +498,32 @@ fn key_of(digest: &Digest) -> RecordKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_machine_that_knows_no_names_still_reaches_addresses() {
+        let peer = || {
+            let refused = || Arc::new(AtomicU64::new(0));
+            let (bitswap, ..) = streams::Behaviour::new(StreamProtocol::new(bitswap::PROTOCOL), refused());
+            let (messages, ..) = streams::Behaviour::new(StreamProtocol::new(messages::PROTOCOL), refused());
+            build(identity::Keypair::generate_ed25519(), Network::Private, bitswap, messages, false).unwrap()
+        };
+        let (mut server, mut client) = (peer(), peer());
+        let view = Mutex::default();
+        listen(&mut server, &["/ip4/127.0.0.1/tcp/0".parse().unwrap()], &view).await.unwrap();
+        assert!(client.dial("/dns4/localhost/tcp/1".parse::<Multiaddr>().unwrap()).is_ok());
+        let address = lock(&view).addresses[0].clone();
+        client.dial(address).unwrap();
+        let met = async {
+            let (mut here, mut there) = (false, false);
+            while !(here && there) {
+                tokio::select! {
+                    event = server.select_next_some() => here |= matches!(event, SwarmEvent::ConnectionEstablished { .. }),
+                    event = client.select_next_some() => there |= matches!(event, SwarmEvent::ConnectionEstablished { .. }),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), met).await.unwrap();
+    }
 
     #[tokio::test]
     async fn a_search_is_told_of_so_many_providers_however_many_are_made_up() {

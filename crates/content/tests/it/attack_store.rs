@@ -159,7 +159,7 @@ fn raw(digest: &Digest) -> ContentId {
 
 fn find(dir: &std::path::Path, digest: &Digest) -> std::path::PathBuf {
     let name = digest.to_string();
-    let folders = fs::read_dir(dir.join("blocks")).unwrap();
+    let folders = ["cache", "blocks"].into_iter().flat_map(|sub| fs::read_dir(dir.join(sub)).unwrap());
     folders.map(|folder| folder.unwrap().path().join(&name)).find(|path| path.exists()).unwrap()
 }
 

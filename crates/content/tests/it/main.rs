@@ -12,6 +12,7 @@ mod attack_lying_peer;
 mod attack_messages;
 mod attack_store;
 mod attack_unixfs;
+mod cache;
 mod car;
 mod interop;
 mod peers;

@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    path::Path,
     sync::atomic::{AtomicU8, Ordering},
     time::Duration,
 };
@@ -75,8 +76,19 @@ impl Node {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut PeerConfig)) -> Self {
-        static SEED: AtomicU8 = AtomicU8::new(1);
         let (_dir, store) = store();
+        Self::start_in(_dir, store, change).await
+    }
+
+    /// With a store of one's own making.
+    pub(crate) async fn start_on(open: impl FnOnce(&Path) -> Store) -> Self {
+        let _dir = TempDir::new().unwrap();
+        let store = open(_dir.path());
+        Self::start_in(_dir, store, |_| {}).await
+    }
+
+    async fn start_in(_dir: TempDir, store: Store, change: impl FnOnce(&mut PeerConfig)) -> Self {
+        static SEED: AtomicU8 = AtomicU8::new(1);
         let mut config = PeerConfig::loopback([SEED.fetch_add(1, Ordering::Relaxed); 32]);
         change(&mut config);
         let (peer, inbound) = Peer::start(config, store.clone()).await.unwrap();
