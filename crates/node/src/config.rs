@@ -26,9 +26,27 @@ pub struct RawConfig {
     pub tpm: String,
     /// Where this node listens.
     pub listen: RawListen,
+    /// What it keeps on its disk.
+    #[serde(default)]
+    pub storage: RawStorage,
     /// The other validators.
     #[serde(default)]
     pub peers: Vec<RawPeer>,
+}
+
+/// What a node keeps on its disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawStorage {
+    /// Most MiB of blocks that this node has promised nobody to keep: what it fetched to run tasks, and uploads that it has not
+    /// acknowledged. Also the largest upload that it takes.
+    pub cache_mib: u64,
+}
+
+impl Default for RawStorage {
+    fn default() -> Self {
+        Self { cache_mib: 16 << 10 }
+    }
 }
 
 /// Where a node listens.
@@ -107,6 +125,8 @@ pub struct Config {
     pub consensus: SocketAddr,
     /// Content address.
     pub content: content::Multiaddr,
+    /// Most bytes of blocks that this node has promised nobody to keep.
+    pub cache_bytes: u64,
     /// The other validators.
     pub peers: Vec<Peer>,
 }
@@ -158,6 +178,7 @@ impl Config {
             api: raw.listen.api,
             consensus: raw.listen.consensus,
             content: multiaddress(&raw.listen.content)?,
+            cache_bytes: raw.storage.cache_mib.saturating_mul(1 << 20),
             peers: raw.peers.into_iter().map(peer).collect::<Result<_, _>>()?,
         })
     }
@@ -258,6 +279,13 @@ mod tests {
     fn a_device_is_whatever_is_not_simulated() {
         let config = resolve(&FILE.replace("simulated", "/dev/tpmrm0")).unwrap();
         assert_eq!(config.tpm, TpmSource::Device("/dev/tpmrm0".into()));
+    }
+
+    #[test]
+    fn the_cache_has_a_bound_that_the_operator_may_change() {
+        assert_eq!(resolve(FILE).unwrap().cache_bytes, 16 << 30);
+        assert_eq!(resolve(&format!("{FILE}\n[storage]\ncache_mib = 3")).unwrap().cache_bytes, 3 << 20);
+        assert!(resolve(&format!("{FILE}\n[storage]\ncache_gb = 3")).unwrap_err().contains("cache_gb"));
     }
 
     #[test]

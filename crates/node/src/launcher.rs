@@ -23,7 +23,10 @@ use attest::{
     tpm::{self, Stream, Tpm},
 };
 
-use crate::config::{Config, ConfigError, TpmSource};
+use crate::{
+    config::{Config, ConfigError, TpmSource},
+    fault,
+};
 
 /// The hidden subcommand under which a launcher starts the measured process.
 pub const MEASURED_VERB: &str = "node-measured";
@@ -71,6 +74,10 @@ pub enum LaunchError {
 impl LaunchError {
     /// What to do next.
     pub fn hint(&self) -> String {
+        let about_files = matches!(self, Self::Config(_) | Self::Measure(MeasureError::File { .. }) | Self::Release(_));
+        if let Some(advice) = fault::advice(self).filter(|_| about_files) {
+            return advice.into();
+        }
         match self {
             Self::Config(_) => "`samovar network create DIR` writes working configurations".into(),
             Self::Simulated(SimulatedError::InUse(_)) => "is this node running already?".into(),

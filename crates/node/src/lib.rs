@@ -16,6 +16,7 @@ pub mod config;
 mod custodian;
 mod evidence;
 mod executor;
+mod fault;
 mod index;
 mod journal;
 mod launcher;

@@ -9,6 +9,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use attest::{
@@ -21,16 +22,21 @@ use attest::{
 use custody::{LocalSealError, NodeIdentity};
 use model::{Canonical, CustodyMode, Digest, EncodingError, EventLog, Genesis};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use crate::{
     appraiser::TpmParts,
     config::{Config, ConfigError, TpmSource},
+    fault,
     launcher::{CONFIG, TPM_FD},
     network::SHARE_PURPOSE,
     node::{Node, Secrets, StartError},
     telemetry,
 };
+
+/// How long threads that write something down may take when everything else has stopped.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Why a node did not run.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +109,11 @@ pub enum NodeError {
 impl NodeError {
     /// What to do next.
     pub fn hint(&self) -> String {
+        // What the system says about a TPM is not about files.
+        let about_files = !matches!(self, Self::Tpm(_) | Self::Log(LaunchError::Tpm(_)) | Self::Sealed(_));
+        if let Some(advice) = fault::advice(self).filter(|_| about_files) {
+            return advice.into();
+        }
         match self {
             Self::Arguments | Self::Memory(_) => "run `samovar node --config FILE`".into(),
             Self::NotApproved(_) | Self::Sealed(SealError::NotApproved { .. }) => {
@@ -173,12 +184,41 @@ fn run(config: Config, genesis: Genesis, secrets: Secrets) -> Result<(), NodeErr
         .enable_all()
         .build()
         .map_err(|cause| NodeError::Start(StartError::Runtime(cause)))?;
-    runtime.block_on(async {
-        let node = Node::start(config, genesis, secrets).await?;
-        let ended = node.until_told_to_stop().await;
+    let ended = runtime.block_on(async {
+        // From the first moment: whoever stops a node that is just starting gets the same clean end.
+        let mut stop = Stop::listen().map_err(StartError::Runtime)?;
+        let node = tokio::select! {
+            node = Node::start(config, genesis, secrets) => node?,
+            () = stop.told() => return Ok(()),
+        };
+        let ended = node.until(stop.told()).await;
         node.shutdown().await;
         ended.map_or(Ok(()), |part| Err(NodeError::Ended(part)))
-    })
+    });
+    // A guest may be running, and a thread that waits for it: its process ends with this one.
+    runtime.shutdown_timeout(FAREWELL);
+    ended
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Returns when somebody says that the node is to stop.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        tracing::info!("told to stop");
+    }
 }
 
 /// `--config FILE [--tpm-fd N]`

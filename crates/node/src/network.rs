@@ -27,7 +27,7 @@ use model::{
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::config::{Layout, RawConfig, RawListen, RawPeer};
+use crate::config::{Layout, RawConfig, RawListen, RawPeer, RawStorage};
 
 /// Credits each node starts with: it pays for transactions and for being appraised.
 const NODE_CREDITS: u64 = 1_000_000_000;
@@ -367,6 +367,7 @@ fn write_config(nodes: &[Made], addresses: &[Addresses], node: usize) -> Result<
             consensus: addresses[node].consensus,
             content: multiaddress(&addresses[node].content),
         },
+        storage: RawStorage::default(),
         peers: (0..nodes.len()).filter(|other| *other != node).map(peer).collect(),
     };
     let path = nodes[node].layout.data().join("node.toml");

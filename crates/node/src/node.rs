@@ -87,9 +87,22 @@ impl StartError {
     /// What to do next.
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::Listen { .. } | Self::Peer(_) => "is this node, or something else, listening there already?".into(),
+            Self::Listen { .. } | Self::Peer(PeerError::Listen { .. }) => {
+                "is this node, or something else, listening there already? [listen] in node.toml says where".into()
+            }
+            Self::Store(StoreError::InUse { .. }) => "is this node running already?".into(),
+            Self::Consensus(
+                consensus::StartError::NotValidator(_)
+                | consensus::StartError::OtherNetwork { .. }
+                | consensus::StartError::Keys(_)
+                | consensus::StartError::Peer(_),
+            )
+            | Self::Custody(CustodyError::NotApproved(_))
+            | Self::Attestation(AttestationError::NotApproved(_)) => {
+                "does node.toml name the genesis, and the peers, of the network that this node was made for?".into()
+            }
             Self::Sandbox(_) => "guests need Linux 5.13 or later with landlock and seccomp".into(),
-            Self::Consensus(_) | Self::Store(_) | Self::Custody(_) => {
+            Self::Consensus(_) | Self::Peer(_) | Self::Store(_) | Self::Custody(_) => {
                 "check the disk; restore the node's whole folder from one backup if it is damaged".into()
             }
             Self::Attestation(_) => "is this the TPM that the node was set up with?".into(),
@@ -199,17 +212,11 @@ impl Node {
         Ok(Self { chain, content, stop, parts: Mutex::new(parts), server })
     }
 
-    /// Returns when SIGTERM or SIGINT comes, or with the name of a part that ended by itself.
-    pub(crate) async fn until_told_to_stop(&self) -> Option<&'static str> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            return Some("signal handling");
-        };
+    /// Returns when the node is told to stop, or with the name of a part that ended by itself.
+    pub(crate) async fn until(&self, told_to_stop: impl Future<Output = ()>) -> Option<&'static str> {
         let mut parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         let ended = tokio::select! {
-            _ = terminate.recv() => None,
-            _ = interrupt.recv() => None,
+            () = told_to_stop => None,
             () = self.chain.consensus().stopped() => Some("consensus"),
             Some(part) = parts.join_next() => Some(part.unwrap_or("a part that panicked")),
         };
@@ -240,8 +247,14 @@ async fn start_peer(
     config: &Config,
     identity: &NodeIdentity,
 ) -> Result<(content::Peer, tokio::sync::mpsc::Receiver<content::Inbound>), StartError> {
-    let dir = config.layout.blocks();
-    let store = crate::blocking(move || Store::open(&dir, STORE_BYTES_MAX)).await?;
+    let (dir, cache_bytes) = (config.layout.blocks(), config.cache_bytes);
+    let open = move || Store::open_with_cache(&dir, STORE_BYTES_MAX, cache_bytes);
+    let store = crate::blocking(open).await?;
+    if !content::names_are_known() {
+        tracing::warn!(
+            "this machine has no resolver (/etc/resolv.conf): content peers are reached by IP addresses only"
+        );
+    }
     let peer = |peer: &crate::config::Peer| StaticPeer { node: peer.node, address: peer.content.clone() };
     let peer_config = PeerConfig {
         seed: identity.expose_signing_seed(),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use content::{Block, FetchError, Peer, Store};
+use content::{Block, FetchError, Hold, Peer, Store};
 use custody::NodeIdentity;
 use model::{ContentId, NetworkId, NodeId, Signed, StorageAck};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,9 +39,10 @@ impl Content {
         &self.store
     }
 
-    /// Fetches everything under `root` that is not here, and keeps it: a file of at most `bytes_max` bytes. Returns its bytes.
-    pub(crate) async fn fetch(&self, root: &ContentId, bytes_max: u64) -> Result<u64, FetchError> {
-        self.peer.fetch_all(root, bytes_max.min(FILE_BYTES_MAX), &|_| {}).await
+    /// Fetches everything under `root` that is not here: a file of at most `bytes_max` bytes. It stays here for as long as `hold`
+    /// lives. Returns its bytes.
+    pub(crate) async fn fetch(&self, root: &ContentId, bytes_max: u64, hold: &Hold) -> Result<u64, FetchError> {
+        self.peer.fetch_held(root, bytes_max.min(FILE_BYTES_MAX), hold).await
     }
 
     /// One block, from here or from a peer.
@@ -138,7 +139,7 @@ impl Storage {
     }
 
     async fn keep(&self, root: ContentId) -> Result<Signed<StorageAck>, NotStored> {
-        let bytes = self.content.fetch(&root, FILE_BYTES_MAX).await?;
+        let bytes = self.content.peer.fetch_pinned(&root, FILE_BYTES_MAX).await?;
         self.content.announce(&root).await;
         let until_ms = self.index.tip().time_ms.saturating_add(self.chain.genesis().limits.storage_ms);
         let ack = StorageAck { content: root, bytes, until_ms, node: self.identity.node_id() };

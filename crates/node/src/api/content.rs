@@ -45,7 +45,9 @@ pub(crate) async fn upload(State(api): State<Arc<Api>>, headers: HeaderMap, body
             }
         }
     };
-    let received = content::car::receive(api.content.store(), pieces.boxed(), UPLOAD_BYTES_MAX).await;
+    // Nothing is pinned before somebody acknowledges it: what is larger than the cache would not stay until then.
+    let bytes_max = UPLOAD_BYTES_MAX.min(api.content.store().cache_bytes_max());
+    let received = content::car::receive(api.content.store(), pieces.boxed(), bytes_max).await;
     let received = received.map_err(|cause| not_received(&cause))?;
     let Some((root, bytes)) = received.roots.first().copied() else {
         return Err(Refused::malformed("the CAR names no root"));

@@ -251,9 +251,12 @@ impl Executor {
         sealed: custody::SealedResult,
     ) -> Result<(ResultSeal, Vec<Signed<StorageAck>>), Failure> {
         let store = self.content.store().clone();
+        // Until others have it, nobody else has.
+        let hold = store.hold();
+        let held = hold.clone();
         let (ciphertext, leaves, sealed) = tokio::task::spawn_blocking(move || {
-            let ciphertext = content::import(&store, &mut sealed.ciphertext.as_slice())?;
-            let leaves = content::import(&store, &mut sealed.sealed.leaves.as_slice())?;
+            let ciphertext = content::unixfs::import_held(&store, &mut sealed.ciphertext.as_slice(), &held)?;
+            let leaves = content::unixfs::import_held(&store, &mut sealed.sealed.leaves.as_slice(), &held)?;
             Ok::<_, content::ImportError>((ciphertext, leaves, sealed))
         })
         .await
@@ -266,6 +269,7 @@ impl Executor {
         let copies = self.chain.genesis().limits.copies as usize;
         let spread = async { self.storage.spread(&roots, copies).await.map_err(Failure::node) };
         let storage = in_time(run.until, spread).await?;
+        drop(hold);
         self.progress.note(run.id(), Phase::Sealed, &format!("{copies} copies elsewhere"));
         let result = ResultSeal {
             ciphertext: ciphertext.root,

@@ -1,7 +1,7 @@
 //! From CIDs to what the sandbox reads: ciphertext is fetched whole and checked; the program is opened into memory, data
 //! chunk by chunk when the guest asks for it.
 
-use content::{Layout, Store};
+use content::{Hold, Layout, Store};
 use custody::{Opener, PLAINTEXT_CHUNK_BYTES, ReleasedKeys};
 use model::{FailureClass, ObjectId, ObjectKind, PublishedObject};
 use sandbox::Inputs;
@@ -16,6 +16,8 @@ pub(super) struct Sealed {
     store: Store,
     layout: Layout,
     leaves: Vec<u8>,
+    /// The ciphertext stays on this disk until the run has ended.
+    _hold: Hold,
 }
 
 /// Inputs that are opened chunk by chunk.
@@ -36,9 +38,10 @@ const LEAVES_BYTES_MAX: u64 = 4 << 20;
 pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result<Sealed, Failure> {
     let manifest = object.manifest.unverified();
     let (ciphertext, leaves) = (manifest.ciphertext, manifest.leaves);
+    let hold = content.store().hold();
     let fetched = tokio::try_join!(
-        content.fetch(&ciphertext, manifest.ciphertext_bytes),
-        content.fetch(&leaves, LEAVES_BYTES_MAX)
+        content.fetch(&ciphertext, manifest.ciphertext_bytes, &hold),
+        content.fetch(&leaves, LEAVES_BYTES_MAX, &hold)
     );
     fetched.map_err(Failure::content)?;
     let (object, store) = (object.manifest.object_id(), content.store().clone());
@@ -46,7 +49,7 @@ pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result
         let layout = content::layout(&store, &ciphertext)?;
         let mut list = Vec::new();
         content::unixfs::export(&store, &leaves, &mut list)?;
-        Ok::<_, content::UnixFsError>(Sealed { object, store, layout, leaves: list })
+        Ok::<_, content::UnixFsError>(Sealed { object, store, layout, leaves: list, _hold: hold })
     };
     tokio::task::spawn_blocking(work).await.map_err(Failure::node)?.map_err(Failure::content)
 }

@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// Publishes a program and some data under fresh accounts.
-struct Objects {
-    program: String,
-    data: String,
-    requester: PathBuf,
+pub(crate) struct Objects {
+    pub(crate) program: String,
+    pub(crate) data: String,
+    pub(crate) requester: PathBuf,
 }
 
 impl Objects {
-    fn publish(network: &Network, guest: &[u8]) -> Self {
+    pub(crate) fn publish(network: &Network, guest: &[u8]) -> Self {
         let owner = network.account("owner");
         let program = guests::file(&network.path("."), "program.wasm", guest).display().to_string();
         let data = guests::file(&network.path("."), "data.bin", b"records").display().to_string();
@@ -96,7 +96,7 @@ fn changed_binary(network: &Network) -> PathBuf {
 }
 
 /// Which node runs the only open task.
-fn executor(network: &Network) -> usize {
+pub(crate) fn executor(network: &Network) -> usize {
     let running = || (0..4).find(|node| network.status(*node).is_some_and(|status| status["running"] == 1));
     poll("a node runs the task", running)
 }

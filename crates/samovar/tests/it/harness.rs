@@ -146,6 +146,15 @@ impl Network {
             .collect()
     }
 
+    /// Tells one node to stop, as an init system would, and waits until it has. Returns its exit code; none if it had not yet begun
+    /// to listen.
+    pub fn terminate(&mut self, node: usize) -> Option<i32> {
+        let child = self.nodes[node].as_ref().expect("a running node");
+        let id = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a child of ours");
+        self.exit_code(node)
+    }
+
     /// Waits until a node's process ends by itself and returns its exit code.
     pub fn exit_code(&mut self, node: usize) -> Option<i32> {
         let child = self.nodes[node].as_mut().expect("a running node");

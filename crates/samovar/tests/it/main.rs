@@ -13,6 +13,7 @@ mod attack_lying_api;
 mod attack_node;
 mod guests;
 mod openapi;
+mod operator;
 mod story;
 mod transcripts;
 mod trying;
