@@ -5,7 +5,7 @@ use std::sync::Arc;
 use finality::Header;
 use model::{
     BlockRef, Digest, Seed,
-    api::{CertifiedHead, ProvenExtension, ProvenRecords, ProvenState, TransactionStatus},
+    api::{CertifiedHead, Extension, ProvenExtension, ProvenRecords, ProvenState, TransactionStatus},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -195,6 +195,14 @@ impl Consensus {
         }
         let (head, header) = self.certificate(old_size).await?;
         self.core.journal.prove_extension(head, old_size, header.log_size)
+    }
+
+    /// Shows that the log of `to` records extends the log of `from` records.
+    ///
+    /// # Errors
+    /// [`QueryError::Shorter`] if this node's log has not that many.
+    pub fn prove_growth(&self, from: u64, to: u64) -> Result<Extension, QueryError> {
+        self.core.journal.prove_growth(from, to)
     }
 
     /// Values of the finalized state.

@@ -40,7 +40,7 @@ use commonware_parallel::Sequential;
 use commonware_utils::{N3f1, TryCollect as _, non_empty, ordered::Set};
 use model::{
     Blob, Bytes48, Bytes96, Canonical as _, Digest, Fact, NetworkId, NodeId, Record, Round, Seed,
-    api::{CertifiedHead, IndexedRecord, ProvenExtension, ProvenRecords},
+    api::{CertifiedHead, Extension, IndexedRecord, ProvenExtension, ProvenRecords},
     log::Tree,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -194,6 +194,11 @@ impl Chain {
     pub fn prove_extension(&self, old_size: u64) -> ProvenExtension {
         let digests = self.tree.prove_consistency(old_size, self.tree.size()).expect("the log was never longer");
         ProvenExtension { head: self.head(), digests }
+    }
+
+    /// Proves that the log of `to` records extends the log of `from` records.
+    pub fn prove_growth(&self, from: u64, to: u64) -> Extension {
+        Extension { from, to, digests: self.tree.prove_consistency(from, to).expect("the log has that many") }
     }
 
     fn next_header(&self, time_ms: u64) -> Header {

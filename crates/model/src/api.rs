@@ -62,6 +62,31 @@ pub struct ProvenExtension {
     pub digests: Vec<Digest>,
 }
 
+/// That the log of `to` records extends the log of `from` records. It carries no head: whoever asks has one of each.
+/// `docs/spec/proof.md` has it as a file beside a proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extension {
+    /// Records in the shorter log.
+    pub from: u64,
+    /// Records in the longer log.
+    pub to: u64,
+    /// The proof ([`crate::log::check_consistency`]).
+    pub digests: Vec<Digest>,
+}
+
+impl Extension {
+    /// Most bytes of one: a log of 2^64 records needs 65 digests.
+    pub const BYTES_MAX: usize = 4096;
+
+    /// Whether it shows that of the two logs, each a size and a root, the longer extends the shorter.
+    pub fn links(&self, one: (u64, Digest), other: (u64, Digest)) -> bool {
+        let (old, new) = if one.0 <= other.0 { (one, other) } else { (other, one) };
+        (self.from, self.to) == (old.0, new.0)
+            && crate::log::check_consistency(old.0, &old.1, new.0, &new.1, &self.digests)
+    }
+}
+
 /// An owner hands a custodian its share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

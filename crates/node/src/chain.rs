@@ -173,6 +173,14 @@ impl Chain {
         Ok(self.inner.consensus.prove_extension(old_size).await?)
     }
 
+    /// That the log of `to` records extends the log of `from` records.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub(crate) fn prove_growth(&self, from: u64, to: u64) -> Result<api::Extension, ChainError> {
+        Ok(self.inner.consensus.prove_growth(from, to)?)
+    }
+
     /// One value of the live state or its absence, with its proof.
     ///
     /// # Errors

@@ -5,7 +5,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use model::{Blob, Canonical, ContentId, EncodingError, NodeId, Signed, StorageAck, TaskId, api::TaskEvent};
+use model::{
+    Blob, Canonical, ContentId, DepositAck, EncodingError, NodeId, Signed, StorageAck, TaskId,
+    api::{DepositRequest, TaskEvent},
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -21,6 +24,8 @@ const ANSWERING_MAX: usize = 32;
 /// Questions about progress under way at a time, to all nodes together. They are for showing, and anybody with a browser causes
 /// them: they must not use up the turns that other nodes give this one.
 const PROGRESS_MAX: usize = 4;
+/// Deposits handed on at a time, for the same reason.
+const DEPOSITS_MAX: usize = 4;
 /// How long a peer may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a peer may take to fetch what it is asked to store.
@@ -46,6 +51,8 @@ pub(crate) enum Question {
     Custody(Blob),
     /// Fetch everything under this root, keep it, and say so.
     Store(ContentId),
+    /// Take this share into custody: somebody gave it to the asker, who cannot open it.
+    Deposit(Box<DepositRequest>),
     /// How far is a task that you run?
     Progress {
         /// Which.
@@ -67,6 +74,8 @@ pub(crate) enum Reply {
     Custody(Blob),
     /// It is stored.
     Stored(Box<Signed<StorageAck>>),
+    /// It is in custody.
+    Deposited(Box<Signed<DepositAck>>),
     /// Steps of a task.
     Progress(Vec<TaskEvent>),
     /// It cannot be done, or may not; in words, for the asker's log.
@@ -123,11 +132,13 @@ pub(crate) enum NoAnswer {
 pub(crate) struct Peers {
     peer: content::Peer,
     progress: Arc<Semaphore>,
+    deposits: Arc<Semaphore>,
 }
 
 impl Peers {
     pub(crate) fn new(peer: content::Peer) -> Self {
-        Self { peer, progress: Arc::new(Semaphore::new(PROGRESS_MAX)) }
+        let turns = |most| Arc::new(Semaphore::new(most));
+        Self { peer, progress: turns(PROGRESS_MAX), deposits: turns(DEPOSITS_MAX) }
     }
 
     /// How many content peers are connected.
@@ -164,6 +175,16 @@ impl Peers {
     pub(crate) async fn store(&self, node: NodeId, root: ContentId) -> Result<Signed<StorageAck>, NoAnswer> {
         match self.ask(node, Question::Store(root), STORE_PATIENCE).await? {
             Reply::Stored(ack) => Ok(*ack),
+            _ => Err(NoAnswer::Unexpected(node)),
+        }
+    }
+
+    /// Hands a share to the custodian it is for.
+    pub(crate) async fn deposit(&self, node: NodeId, request: DepositRequest) -> Result<Signed<DepositAck>, NoAnswer> {
+        // Never closed, so that there is always a turn in the end.
+        let _turn = self.deposits.acquire().await;
+        match self.ask(node, Question::Deposit(Box::new(request)), PATIENCE).await? {
+            Reply::Deposited(ack) => Ok(*ack),
             _ => Err(NoAnswer::Unexpected(node)),
         }
     }
@@ -253,6 +274,10 @@ impl Answerers {
             Question::Store(root) => match self.storage.acknowledge_for_peer(from, root).await {
                 Ok(ack) => Reply::Stored(Box::new(ack)),
                 Err(cause) => Reply::Refused(cause.to_string()),
+            },
+            Question::Deposit(request) => match self.custody.deposit(*request).await {
+                Ok(ack) => Reply::Deposited(Box::new(ack)),
+                Err(cause) => Reply::Refused(crate::chain_of(&cause)),
             },
             Question::Progress { task, from: first, hold_ms } => {
                 let hold = Duration::from_millis(hold_ms.min(HOLD_MS_MAX));

@@ -27,7 +27,7 @@ use std::{
 use finality::Header;
 use model::{
     Blob, Digest,
-    api::{CertifiedHead, IndexedRecord, ProvenExtension, ProvenRecords},
+    api::{CertifiedHead, Extension, IndexedRecord, ProvenExtension, ProvenRecords},
     log::Tree,
 };
 
@@ -345,6 +345,12 @@ impl Journal {
     ) -> Result<ProvenExtension, QueryError> {
         let digests = self.index().tree.prove_consistency(old_size, size);
         Ok(ProvenExtension { head, digests: digests.ok_or(QueryError::Shorter { old_size, size })? })
+    }
+
+    /// Shows that the log of `to` records extends the log of `from` records.
+    pub(crate) fn prove_growth(&self, from: u64, to: u64) -> Result<Extension, QueryError> {
+        let digests = self.index().tree.prove_consistency(from, to);
+        Ok(Extension { from, to, digests: digests.ok_or(QueryError::Shorter { old_size: to, size: self.log_size() })? })
     }
 }
 

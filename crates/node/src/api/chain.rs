@@ -8,7 +8,7 @@ use axum::{
 };
 use model::{
     Digest,
-    api::{NodeStatus, ProvenExtension},
+    api::{Extension, NodeStatus, ProvenExtension},
 };
 use serde::Deserialize;
 
@@ -62,6 +62,25 @@ pub(crate) async fn extension(State(api): State<Arc<Api>>, headers: HeaderMap, q
         .await
         .map_err(|_| Refused::unknown(format!("the log does not have {} records yet", query.from)))?;
     Ok(Form::accepted(&headers).answer(&proven))
+}
+
+/// `?from=N&to=M`
+#[derive(Deserialize)]
+pub(crate) struct Span {
+    from: u64,
+    to: u64,
+}
+
+/// That the log of `to` records extends the log of `from` records, for whoever has a certified head of each.
+pub(crate) async fn consistency(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<Span>) -> Answer {
+    if query.from > query.to {
+        return Err(Refused::malformed(format!("from {} is above to {}", query.from, query.to)));
+    }
+    let extension: Extension = api
+        .chain
+        .prove_growth(query.from, query.to)
+        .map_err(|_| Refused::unknown(format!("the log does not have {} records yet", query.to)))?;
+    Ok(Form::accepted(&headers).answer(&extension))
 }
 
 /// Records by their places in the log, with one proof for all of them.

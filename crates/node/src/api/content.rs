@@ -10,7 +10,7 @@ use axum::{
 use content::{FetchError, StoreError, UnixFsError, car::CarError};
 use futures::StreamExt;
 use model::{
-    ContentId,
+    ContentId, NodeId,
     api::{DepositRequest, Uploaded},
 };
 
@@ -19,7 +19,7 @@ use super::{
     answer::{Answer, Body, Form, Refused},
     list::parse,
 };
-use crate::{custodian::DepositRefused, storage::NotStored};
+use crate::{custodian::DepositRefused, peers::NoAnswer, storage::NotStored};
 
 /// Most bytes of one upload: 64 GiB of file and its vertices.
 pub(crate) const UPLOAD_BYTES_MAX: u64 = 65 << 30;
@@ -82,17 +82,35 @@ pub(crate) async fn acknowledge(State(api): State<Arc<Api>>, headers: HeaderMap,
     }
 }
 
-/// Takes a share of an object's key into custody and acknowledges it once it is on disk.
+/// Takes a share of an object's key into custody and acknowledges it once it is on disk. A share for another node is handed
+/// on to it: only that node can open it, and its acknowledgement is signed.
 pub(crate) async fn deposit(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
     Body(request): Body<DepositRequest>,
 ) -> Answer {
+    let position = usize::from(request.index).checked_sub(1);
+    let holder =
+        position.and_then(|position| request.deposit.unverified().custodians.get(position)).map(|holder| holder.node);
+    if let Some(holder) = holder.filter(|holder| *holder != api.node && api.chain.genesis().validator(holder).is_some())
+    {
+        return hand_on(&api, &headers, holder, request).await;
+    }
     match api.custodian.deposit(request).await {
         Ok(ack) => Ok(Form::accepted(&headers).answer(&ack)),
         Err(DepositRefused::Rule(rule)) => {
             Err(Refused::forbidden(rule.to_string(), "the custodian checks a deposit before it acknowledges it"))
         }
         Err(cause) => Err(Refused::internal(&cause)),
+    }
+}
+
+async fn hand_on(api: &Api, headers: &HeaderMap, holder: NodeId, request: DepositRequest) -> Answer {
+    match api.peers.deposit(holder, request).await {
+        Ok(ack) => Ok(Form::accepted(headers).answer(&ack)),
+        Err(NoAnswer::Refused(_, reason)) => {
+            Err(Refused::forbidden(reason, "the custodian checks a deposit before it acknowledges it"))
+        }
+        Err(cause) => Err(Refused::unavailable(cause.to_string())),
     }
 }

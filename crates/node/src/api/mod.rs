@@ -167,6 +167,7 @@ fn routes() -> Vec<Route> {
         on_get("/v1/status", chain::status),
         on_get("/v1/head", chain::head),
         on_get("/v1/extension", chain::extension),
+        on_get("/v1/consistency", chain::consistency),
         on_get("/v1/records", chain::records),
         on_get("/v1/state/{key}", chain::state),
         on_post("/v1/transactions", chain::transactions::submit),

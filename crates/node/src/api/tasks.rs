@@ -36,16 +36,30 @@ const STREAM_MAX: Duration = Duration::from_secs(3600);
 /// How long to wait for news of a task before looking at everything again.
 const NEWS_MAX: Duration = Duration::from_millis(500);
 
+/// Which tasks.
+#[derive(Deserialize)]
+pub(crate) struct TaskQuery {
+    after: Option<String>,
+}
+
 /// The latest tasks first: for each all its records.
-pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
+pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<TaskQuery>) -> Answer {
+    let after = query.after.as_deref().map(parse::<TaskId>).transpose()?;
     let groups = {
         let facts = api.index.facts();
+        let skipped = match after {
+            None => 0,
+            Some(after) => {
+                let place = facts.tasks().position(|(id, _)| *id == after);
+                place.ok_or_else(|| Refused::unknown(format!("there is no task {after}")))? + 1
+            }
+        };
         let mut count = 0;
         let within = |records: &Vec<u64>| {
             count += records.len();
             count <= RECORDS_MAX
         };
-        facts.tasks().map(|(_, entry)| entry.records()).take_while(within).collect()
+        facts.tasks().skip(skipped).map(|(_, entry)| entry.records()).take_while(within).collect()
     };
     api.listed(&headers, groups).await
 }

@@ -155,6 +155,7 @@ pub(crate) fn answers_are_what_the_document_says(world: &World) {
         ("/v1/status", "/v1/status".to_owned()),
         ("/v1/head", "/v1/head".to_owned()),
         ("/v1/extension", "/v1/extension?from=3".to_owned()),
+        ("/v1/consistency", "/v1/consistency?from=2&to=3".to_owned()),
         ("/v1/records", "/v1/records?index=0,2".to_owned()),
         ("/v1/state/{key}", format!("/v1/state/{zero}")),
         ("/v1/state/{key}", format!("/v1/state/{}", model::Digest(ledger::key::roster()))),
@@ -164,6 +165,7 @@ pub(crate) fn answers_are_what_the_document_says(world: &World) {
         ("/v1/objects/{id}", format!("/v1/objects/{data}")),
         ("/v1/nodes", "/v1/nodes".to_owned()),
         ("/v1/tasks", "/v1/tasks".to_owned()),
+        ("/v1/tasks", format!("/v1/tasks?after={task}")),
         ("/v1/tasks/{id}", format!("/v1/tasks/{task}?wait=settled")),
     ];
     for (described, path) in &paths {
