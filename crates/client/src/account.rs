@@ -27,7 +27,6 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] on networks without free credits, or if too many are asked for.
     pub async fn top_up(&self, key: &AccountKey, amount: u64) -> Result<AccountState, ClientError> {
-        self.check_extension().await?;
         let before = self.account(&key.account()).await?;
         let body = Transaction { account: key.account(), nonce: before.nonce, action: Action::TopUp { amount } };
         self.submit(&key.sign(&self.network.id, body)).await?;

@@ -1,21 +1,19 @@
 //! A network as one account sees it: every answer is checked before it is used.
 
-use std::{
-    sync::Mutex,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use finality::{Finalized, Head};
 use model::{
     Canonical as _, Digest, Genesis, NetworkId, Record, Signed, Transaction,
-    api::{ProvenExtension, ProvenRecords, ProvenState},
+    api::{ProvenRecords, ProvenState},
 };
 use tokio::sync::OnceCell;
 
 use crate::{
     error::{ClientError, Skipped},
+    history::History,
     memory::StateDir,
-    network::{Checkpoint, NetworkFile},
+    network::NetworkFile,
     nodes::{Miss, Nodes, Question, conclude, decode},
 };
 
@@ -40,10 +38,9 @@ pub struct Client {
     pub(crate) network: finality::Network,
     pub(crate) nodes: Nodes,
     pub(crate) state_dir: StateDir,
+    /// The heads that this process has believed.
+    pub(crate) history: tokio::sync::Mutex<History>,
     genesis: OnceCell<Genesis>,
-    /// The newest head seen by this process.
-    newest: Mutex<Option<Checkpoint>>,
-    extension: OnceCell<()>,
 }
 
 impl Client {
@@ -54,15 +51,7 @@ impl Client {
     pub fn new(file: NetworkFile, prefer: Option<&str>, state_dir: StateDir) -> Result<Self, ClientError> {
         let nodes = Nodes::new(file.nodes.iter().map(|node| node.api.clone()), prefer)?;
         let network = finality::Network { id: file.id, key: file.key };
-        Ok(Self {
-            file,
-            network,
-            nodes,
-            state_dir,
-            genesis: OnceCell::new(),
-            newest: Mutex::new(None),
-            extension: OnceCell::new(),
-        })
+        Ok(Self { file, network, nodes, state_dir, history: tokio::sync::Mutex::default(), genesis: OnceCell::new() })
     }
 
     /// From now on `tell` is called whenever a node is passed over: it could not be reached, was behind, or lied.
@@ -119,36 +108,7 @@ impl Client {
         Ok(genesis)
     }
 
-    /// Checks, once per process, that the ledger extends what this machine or the network file has seen before.
-    ///
-    /// # Errors
-    /// [`ClientError`]: no node can show it.
-    pub async fn check_extension(&self) -> Result<(), ClientError> {
-        self.extension.get_or_try_init(|| self.extend_last_head()).await.copied()
-    }
-
-    async fn extend_last_head(&self) -> Result<(), ClientError> {
-        let last = self.state_dir.last_head(&self.network.id)?;
-        let known = [last, self.file.checkpoint].into_iter().flatten().max_by_key(|head| head.log_size);
-        let Some(known) = known.filter(|known| known.log_size > 0) else { return Ok(()) };
-        let path = format!("/v1/extension?from={}", known.log_size);
-        self.nodes
-            .ask(
-                "the ledger that this machine has seen before",
-                || Question::get(&path),
-                |bytes| {
-                    let proven: ProvenExtension = decode(&bytes)?;
-                    let head = self
-                        .network
-                        .check_extension(known.log_size, &known.log_root, &proven)
-                        .map_err(Miss::disbelieve)?;
-                    self.check_age(&head)
-                },
-            )
-            .await
-    }
-
-    /// Refuses a head that is old, or of another history than one seen before.
+    /// Refuses a head that is old.
     fn check_age(&self, head: &Head) -> Result<(), Miss> {
         let now_ms = now_ms();
         if head.time_ms() + HEAD_AGE_MS_MAX < now_ms {
@@ -159,28 +119,7 @@ impl Client {
             let early_s = (head.time_ms() - now_ms) / 1_000;
             return Err(Miss::Behind(format!("its newest block is {early_s} s in the future of this machine's clock")));
         }
-        self.check_history(head)
-    }
-
-    fn check_history(&self, head: &Head) -> Result<(), Miss> {
-        let mut newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let this = Checkpoint {
-            height: head.height(),
-            time_ms: head.time_ms(),
-            log_size: head.log_size(),
-            log_root: head.log_root(),
-        };
-        match *newest {
-            Some(seen) if seen.height == this.height && seen != this => {
-                Err(Miss::Disbelieved("two different blocks of the same height are certified".to_owned()))
-            }
-            Some(seen) if seen.height >= this.height => Ok(()),
-            Some(seen) if seen.log_size > this.log_size => Err(Miss::Disbelieved("its log has shrunk".to_owned())),
-            _ => {
-                *newest = Some(this);
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// Records with a proof, from a path of the API. The answer's head is fresh; whether the list is complete is not known.
@@ -197,10 +136,11 @@ impl Client {
         let timeout_ms = timeout.as_millis() as u64;
         let question = || Question { timeout_ms, ..Question::get(path) };
         let (head, records) = self.nodes.ask(what, question, |bytes| self.check_records(&bytes)).await?;
+        self.link(&head).await?;
         Ok((head, records))
     }
 
-    pub(crate) fn check_records(&self, bytes: &[u8]) -> Result<(Head, Vec<Finalized<Record>>), Miss> {
+    fn check_records(&self, bytes: &[u8]) -> Result<(Head, Vec<Finalized<Record>>), Miss> {
         let proven: ProvenRecords = decode(bytes)?;
         let (head, records) = self.network.check_proven(&proven).map_err(Miss::disbelieve)?;
         self.check_age(&head)?;
@@ -210,7 +150,10 @@ impl Client {
     /// What the live state holds under a key, at a fresh head.
     pub(crate) async fn state(&self, what: &str, key: ledger::Key) -> Result<(Head, Option<Vec<u8>>), ClientError> {
         let path = format!("/v1/state/{}", Digest(key));
-        self.nodes.ask(what, || Question::get(&path), |bytes| self.check_state(key, &bytes)).await
+        let (head, value) =
+            self.nodes.ask(what, || Question::get(&path), |bytes| self.check_state(key, &bytes)).await?;
+        self.link(&head).await?;
+        Ok((head, value))
     }
 
     fn check_state(&self, key: ledger::Key, bytes: &[u8]) -> Result<(Head, Option<Vec<u8>>), Miss> {
@@ -269,10 +212,9 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        let newest = self.newest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(head) = *newest {
+        if let Some(head) = self.history.get_mut().longest() {
             // Without it the next command notices one rewriting less; nothing else depends on it.
-            let _ = self.state_dir.remember(&self.network.id, &head);
+            let _ = self.state_dir.remember(&self.network.id, head);
         }
     }
 }

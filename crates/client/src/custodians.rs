@@ -9,7 +9,9 @@ use attest::{AppraiseError, Appraised, Expectation};
 use custody::Place;
 use futures::StreamExt as _;
 use ledger::state::{NodeState, Roster};
-use model::{Canonical as _, ContentId, Digest, EncodingError, EventLog, Evidence, Genesis, NetworkId, NodeId};
+use model::{
+    Canonical as _, ContentId, CustodyMode, Digest, EncodingError, EventLog, Evidence, Genesis, NetworkId, NodeId,
+};
 
 use crate::{
     client::{Client, read_state},
@@ -29,6 +31,9 @@ const VERDICT_MARGIN_MS: u64 = 2_000;
 /// How long to wait for a network that has just been started.
 const VERDICTS_WAIT: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a node may take to say that it is there.
+const HELLO_MS_MAX: u64 = 3_000;
 
 /// Nodes whose evidence is fetched at a time.
 const FETCHES_MAX: usize = 8;
@@ -51,23 +56,66 @@ pub enum NotAppraised {
     Appraisal(#[from] AppraiseError),
 }
 
+/// Nodes that can be given a share each, the first choice first.
+pub(crate) struct Candidates {
+    nodes: Vec<NodeView>,
+    /// Where those stand whose evidence passed, in the order of `nodes`.
+    places: Vec<Place>,
+}
+
+/// Whether a node answers; in the order in which they are preferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answers {
+    Yes,
+    Perhaps,
+    No,
+}
+
+impl Candidates {
+    /// As many as are needed, spread as the network demands. `replaced` are those that are none any more, and why.
+    pub(crate) fn choose(&self, custody: CustodyMode, replaced: &[Skipped]) -> Result<Vec<NodeView>, ClientError> {
+        if self.places.len() < HOLDERS {
+            let refused = replaced.to_vec();
+            return Err(ClientError::TooFewCustodians { found: self.places.len(), needed: HOLDERS, refused });
+        }
+        let holders = custody::choose_holders(custody, usize::from(THRESHOLD), HOLDERS, &self.places)
+            .map_err(ClientError::Spread)?;
+        Ok(self.nodes.iter().filter(|node| holders.contains(&node.id())).cloned().collect())
+    }
+
+    /// From now on this one is not chosen.
+    pub(crate) fn remove(&mut self, id: &NodeId) {
+        self.nodes.retain(|node| node.id() != *id);
+        self.places.retain(|place| place.node != *id);
+    }
+}
+
 impl Client {
-    /// Nodes that can be given a share each. A network that has just been started is waited for.
-    pub(crate) async fn choose_custodians(&self, watch: &dyn Watch) -> Result<Vec<NodeView>, ClientError> {
+    /// Nodes that can be given a share each, in the order in which they are taken: at random, those that answer first. A
+    /// network that has just been started is waited for.
+    pub(crate) async fn custodian_candidates(&self, watch: &dyn Watch) -> Result<Candidates, ClientError> {
         let genesis = self.genesis().await?;
         let mut nodes = self.candidates(watch).await?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)
             .map_err(|cause| ClientError::machine("get random numbers")(cause.to_string().into()))?;
         nodes.sort_by_key(|node| Digest::of_parts(&[&seed, &node.id().0]));
+        let answering = futures::future::join_all(nodes.iter().map(|node| self.answers(node))).await;
+        let mut ordered: Vec<_> = answering.into_iter().zip(nodes).collect();
+        ordered.sort_by_key(|(answers, _)| *answers);
+        let nodes: Vec<NodeView> = ordered.into_iter().map(|(_, node)| node).collect();
         let (places, refused) = self.appraised(genesis, &nodes).await;
         if places.len() < HOLDERS {
             return Err(ClientError::TooFewCustodians { found: places.len(), needed: HOLDERS, refused });
         }
-        let holders = custody::choose_holders(genesis.custody, usize::from(THRESHOLD), HOLDERS, &places)
-            .map_err(ClientError::Spread)?;
-        nodes.retain(|node| holders.contains(&node.id()));
-        Ok(nodes)
+        Ok(Candidates { nodes, places })
+    }
+
+    /// Whether a node answers at its own address. This only orders them: where no address is known, others hand things on.
+    async fn answers(&self, node: &NodeView) -> Answers {
+        let Some(api) = self.api_of(&node.id()) else { return Answers::Perhaps };
+        let question = Question { timeout_ms: HELLO_MS_MAX, ..Question::get("/v1/status") };
+        if self.nodes.ask_one(api, question).await.is_ok() { Answers::Yes } else { Answers::No }
     }
 
     /// Every node that could hold a share, at least as many as are needed.

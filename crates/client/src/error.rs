@@ -39,15 +39,19 @@ pub enum ClientError {
         /// Every node that was asked, and how old its newest block is.
         tried: Vec<Skipped>,
     },
-    /// The network says no.
+    /// What is certified now contradicts what was certified before.
+    #[error("this network shows two histories: {reason}")]
+    OtherHistory {
+        /// What does not fit together.
+        reason: &'static str,
+    },
+    /// The network says no. Nothing shows that it has not kept what it was given.
     #[error("{error}")]
     Refused {
         /// What it says.
         error: String,
         /// What it advises.
         hint: String,
-        /// Every node that could be reached has said so: no other can still do what was asked.
-        everywhere: bool,
     },
     /// All nodes agree that there is no such thing.
     #[error("this network knows no {what}")]
@@ -80,6 +84,12 @@ pub enum ClientError {
         needed: usize,
         /// Nodes with a fresh verdict that does not stand up to a second look, and why.
         refused: Vec<Skipped>,
+    },
+    /// More custodians did not take their shares than can be down.
+    #[error("shares of the key were not taken: {}", list(silent))]
+    SilentCustodians {
+        /// Who, and why.
+        silent: Vec<Skipped>,
     },
     /// Nodes show lists that lack somebody.
     #[error(
@@ -176,7 +186,7 @@ impl ClientError {
         move |cause| Self::Machine { what, cause }
     }
 
-    /// What to do next, in one sentence; empty if nobody knows.
+    /// What to do next, in one sentence.
     pub fn hint(&self) -> String {
         let hint = match self {
             Self::File(FileError::Read { .. }) => "is the path right?",
@@ -186,6 +196,9 @@ impl ClientError {
             Self::Key(_) => "`samovar keygen FILE` makes a key; --key or SAMOVAR_KEY names it",
             Self::NoNodes => "add [[nodes]] with id and api to it",
             Self::NoAnswer { .. } => "is this the right --network? The nodes' logs may say more",
+            Self::OtherHistory { .. } => {
+                "do not use this network until its operators have explained it; whoever stole keys of its past could do this"
+            }
             Self::Refused { hint, .. } | Self::Folder { hint, .. } => return hint.clone(),
             Self::Nobody { .. } => {
                 "start them (`samovar node --config DIR/node-0/node.toml` and so on), or name another network file with --network"
@@ -197,6 +210,9 @@ impl ClientError {
             Self::NotOwner { .. } => "name the key of its owner with --key",
             Self::ProgramSize { .. } => "make it smaller: strip it, and publish large tables as data; nothing was sent",
             Self::TooFewCustodians { .. } => "`samovar nodes list` shows verdicts; wait until more nodes have one",
+            Self::SilentCustodians { .. } => {
+                "start the nodes that are down, or name one you rely on with --node URL; nothing was paid"
+            }
             Self::LeftOut { .. } => "name a node you rely on with --node URL; nothing was sent and nothing was paid",
             Self::Spread(_) => {
                 "nothing was sent and nothing was paid; publish when nodes of other operators have joined"
@@ -225,7 +241,9 @@ fn explain(class: FailureClass) -> &'static str {
         FailureClass::Keys => "the custodians did not release the keys",
         FailureClass::Content => "content could not be fetched, or was not what its seal says",
         FailureClass::Node => "the machine that ran it failed",
-        FailureClass::Lapsed => "no machine answered before the deadline",
+        FailureClass::Lapsed => {
+            "no machine had a result before the deadline: machines failed, or compiling the program or fetching its data took longer than the network allows"
+        }
     }
 }
 
@@ -236,6 +254,9 @@ fn advise(class: FailureClass) -> &'static str {
         }
         FailureClass::Limit => {
             "raise --time-limit, --memory-limit or --output-limit; the owners' prices came back, the network fee was kept"
+        }
+        FailureClass::Lapsed => {
+            "the price came back; ask again with another --out; if that lapses too, look with `samovar try` how long the program takes to compile and run, and raise --time-limit"
         }
         _ => "the price came back; ask again with another --out",
     }

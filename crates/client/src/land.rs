@@ -3,6 +3,10 @@
 //! A transaction takes effect at most once, because its nonce does. So it is written down before it is handed in, and
 //! whoever was interrupted hands in the same bytes again. It is signed anew only when a certified head shows that its
 //! nonce is used and a head no older shows that it is not in effect: then it never will be.
+//!
+//! What nodes say about a transaction changes nothing about that. One that says it refused may have kept the bytes, so
+//! whoever asks for something else instead signs it with the same nonce: of all that was written down for one purpose
+//! at most one takes effect.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -26,6 +30,14 @@ pub(crate) trait Intent: Sync {
     fn in_effect(&self, transaction: &Signed<Transaction>, value: Option<&[u8]>) -> bool;
     /// Writes the transaction down, before it is handed in.
     fn write_down(&self, transaction: &Signed<Transaction>) -> Result<(), ClientError>;
+    /// Others that were written down for the same purpose, the newest last: if one of them takes effect, none may follow.
+    fn rivals(&self) -> &[Signed<Transaction>] {
+        &[]
+    }
+    /// What to tell whoever finds one of [`Self::rivals`] in effect.
+    fn rival_in_effect(&self, _rival: &Signed<Transaction>) -> ClientError {
+        ClientError::Overtaken
+    }
 }
 
 /// What the ledger shows about a transaction.
@@ -56,7 +68,7 @@ impl Client {
                 Standing::Overtaken(nonce) => self.write_next(key, intent, nonce)?,
                 Standing::Open => transaction,
             },
-            None => self.write_next(key, intent, self.account(&key.account()).await?.nonce)?,
+            None => self.write_next(key, intent, self.nonce_beside_rivals(key, intent).await?)?,
         };
         for _ in 0..OVERTAKEN_MAX {
             match self.see_through(intent, &transaction).await? {
@@ -66,6 +78,17 @@ impl Client {
             }
         }
         Err(ClientError::Overtaken)
+    }
+
+    /// The nonce for a first transaction: that of the rivals that can still take effect, so that it can take effect only
+    /// in place of them.
+    async fn nonce_beside_rivals(&self, key: &AccountKey, intent: &dyn Intent) -> Result<u64, ClientError> {
+        let Some(rival) = intent.rivals().last() else { return Ok(self.account(&key.account()).await?.nonce) };
+        match self.standing(intent, rival).await? {
+            Standing::InEffect => Err(intent.rival_in_effect(rival)),
+            Standing::Overtaken(nonce) => Ok(nonce),
+            Standing::Open => Ok(rival.unverified().nonce),
+        }
     }
 
     fn write_next(
@@ -119,7 +142,18 @@ impl Client {
         if intent.in_effect(transaction, value.as_deref()) {
             return Ok(Standing::InEffect);
         }
-        let used = account.nonce > body.nonce && effect_head.height() >= head.height();
-        Ok(if used { Standing::Overtaken(account.nonce) } else { Standing::Open })
+        if account.nonce <= body.nonce || effect_head.height() < head.height() {
+            return Ok(Standing::Open);
+        }
+        for rival in intent.rivals() {
+            let (rival_head, value) = self.state(&what, intent.effect_key(rival)).await?;
+            if intent.in_effect(rival, value.as_deref()) {
+                return Err(intent.rival_in_effect(rival));
+            }
+            if rival_head.height() < head.height() {
+                return Ok(Standing::Open);
+            }
+        }
+        Ok(Standing::Overtaken(account.nonce))
     }
 }

@@ -7,9 +7,11 @@
 mod account;
 mod client;
 mod custodians;
+mod deposit;
 mod describe;
 mod error;
 mod file;
+mod history;
 mod land;
 mod listing;
 mod memory;
@@ -23,6 +25,7 @@ mod run;
 mod terms;
 mod terms_change;
 mod transfer;
+mod trust;
 
 pub use client::{Client, HEAD_AGE_MS_MAX, now_ms};
 pub use custodians::{NotAppraised, judge};
@@ -36,6 +39,7 @@ pub use nodes::chain;
 pub use progress::{Progress, Watch};
 pub use publish::{Publication, Published};
 pub use quote::{Obstacle, OwnerPrice, Quote};
-pub use result::{Finished, ResultMismatch, check_result};
+pub use result::{EXTENSION_FILE, Finished, ResultMismatch, check_result};
 pub use run::{Request, check_input_name};
 pub use terms::{TermsDraft, describe_terms, show_time};
+pub use trust::Trust;

@@ -51,6 +51,8 @@ pub struct TaskView {
     pub task: Task,
     /// When, ledger time, milliseconds.
     pub asked_ms: u64,
+    /// Place of its record in the log.
+    pub index: u64,
     /// Who was drawn, first attempt first.
     pub assignments: Vec<Assignment>,
     /// How it ended.
@@ -113,18 +115,22 @@ impl NodeView {
 }
 
 impl Client {
-    /// Lists objects.
+    /// Lists all objects that nodes show, page by page.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn objects(&self, kind: Option<ObjectKind>) -> Result<(Head, Vec<ObjectView>), ClientError> {
-        self.check_extension().await?;
-        let path = match kind {
-            Some(kind) => format!("/v1/objects?kind={kind}"),
-            None => "/v1/objects".to_owned(),
-        };
-        let (head, records) = self.records("the objects", &path).await?;
+        let (head, records) = self.records("the objects", &objects_path(kind, None)).await?;
         let mut objects = objects_of(&records);
+        // Pages are in the order of ids. One that brings nothing further ends the list, whatever else it shows.
+        while let Some(last) = objects.iter().map(|object| object.id).max() {
+            let (_, records) = self.records("more of the objects", &objects_path(kind, Some(last))).await?;
+            let known = objects.len();
+            objects.extend(objects_of(&records).into_iter().filter(|object| object.id > last));
+            if objects.len() == known {
+                break;
+            }
+        }
         objects.retain(|object| kind.is_none_or(|kind| kind == object.kind()));
         Ok((head, objects))
     }
@@ -134,7 +140,6 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unknown`] if the live state shows that there is none.
     pub async fn object(&self, id: &ObjectId) -> Result<(ObjectView, ObjectState), ClientError> {
-        self.check_extension().await?;
         let what = format!("object {id}");
         self.until_final(&what, || async {
             let (_, value) = self.state(&what, ledger::key::object(id)).await?;
@@ -146,14 +151,26 @@ impl Client {
         .await
     }
 
-    /// Lists tasks.
+    /// Lists all tasks that nodes show, page by page; the earliest first.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn tasks(&self) -> Result<(Head, Vec<TaskView>), ClientError> {
-        self.check_extension().await?;
         let (head, records) = self.records("the tasks", "/v1/tasks").await?;
-        Ok((head, tasks_of(&records)))
+        let mut tasks = tasks_of(&records);
+        // Pages go backwards in time. One that brings nothing earlier ends the list, whatever else it shows.
+        while let Some(first) = tasks.first().map(|task| (task.index, task.id)) {
+            let path = format!("/v1/tasks?after={}", first.1);
+            let (_, records) = self.records("more of the tasks", &path).await?;
+            let mut earlier = tasks_of(&records);
+            earlier.retain(|task| task.index < first.0);
+            if earlier.is_empty() {
+                break;
+            }
+            earlier.append(&mut tasks);
+            tasks = earlier;
+        }
+        Ok((head, tasks))
     }
 
     /// One task, with its settlement if the live state shows that it is settled.
@@ -161,7 +178,6 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unknown`] if the live state shows that there is none.
     pub async fn task(&self, id: &TaskId) -> Result<TaskView, ClientError> {
-        self.check_extension().await?;
         let what = format!("task {id}");
         self.until_final(&what, || async {
             let (_, value) = self.state(&what, ledger::key::task(id)).await?;
@@ -180,7 +196,6 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn nodes(&self) -> Result<(Head, Vec<NodeView>), ClientError> {
-        self.check_extension().await?;
         let genesis = self.genesis().await?;
         let (head, records) = self.records("the nodes", "/v1/nodes").await?;
         let nodes = nodes_of(&head, &records)
@@ -281,6 +296,13 @@ pub fn check_verdict(
     Ok(())
 }
 
+fn objects_path(kind: Option<ObjectKind>, after: Option<ObjectId>) -> String {
+    let kind = kind.map(|kind| format!("kind={kind}"));
+    let after = after.map(|after| format!("after={after}"));
+    let query = [kind, after].into_iter().flatten().collect::<Vec<_>>().join("&");
+    if query.is_empty() { "/v1/objects".to_owned() } else { format!("/v1/objects?{query}") }
+}
+
 fn newest_object(id: &ObjectId, state: &ObjectState, records: &[Finalized<Record>]) -> Option<ObjectView> {
     let by_digest = |digest| records.iter().find(|record| record.digest() == digest);
     let object = by_digest(state.record)?;
@@ -325,6 +347,7 @@ pub(crate) fn tasks_of(records: &[Finalized<Record>]) -> Vec<TaskView> {
                 id: task.id(),
                 task: (**task).clone(),
                 asked_ms: record.time_ms(),
+                index: record.index(),
                 assignments: Vec::new(),
                 settlement: None,
             });

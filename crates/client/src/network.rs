@@ -50,6 +50,13 @@ pub struct Checkpoint {
     pub log_root: Digest,
 }
 
+impl Checkpoint {
+    /// The point of the ledger that a certified head is.
+    pub(crate) fn of(head: &finality::Head) -> Self {
+        Self { height: head.height(), time_ms: head.time_ms(), log_size: head.log_size(), log_root: head.log_root() }
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawNetwork {

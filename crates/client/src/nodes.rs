@@ -294,8 +294,7 @@ pub(crate) fn conclude(what: &str, misses: Vec<(String, Miss)>) -> ClientError {
     // A rule is the same on every node: the first that names one is right, unless nobody could be believed anyway.
     for (_, miss) in &misses {
         if let Miss::Refused(problem) = miss {
-            let everywhere = misses.iter().all(|(_, miss)| matches!(miss, Miss::Refused(_) | Miss::Unreachable));
-            return ClientError::Refused { error: problem.error.clone(), hint: problem.hint.clone(), everywhere };
+            return ClientError::Refused { error: problem.error.clone(), hint: problem.hint.clone() };
         }
     }
     let answered = |miss: &Miss| matches!(miss, Miss::NotFound(_));
@@ -337,8 +336,10 @@ async fn read(response: reqwest::Response, bytes_max: usize) -> Result<Vec<u8>, 
 
 fn problem(status: StatusCode, bytes: &[u8]) -> Miss {
     // Problems are JSON whatever was asked for: people read them, and nothing is hashed or signed.
-    let problem = serde_json::from_slice(bytes)
-        .unwrap_or_else(|_| Problem { error: format!("it answered {status}"), hint: String::new() });
+    let problem = serde_json::from_slice(bytes).unwrap_or_else(|_| Problem {
+        error: format!("it answered {status}"),
+        hint: "that node's log may say more".to_owned(),
+    });
     match status {
         StatusCode::NOT_FOUND => Miss::NotFound(problem),
         status if status.is_client_error() => Miss::Refused(problem),

@@ -10,22 +10,19 @@ use std::{
 };
 
 use content::{Store, unixfs};
-use custody::{AccountKey, ContentKey, Holder, Sealed, Sealer};
+use custody::{AccountKey, ContentKey, Sealed, Sealer};
 use ledger::state::ObjectState;
 use model::{
-    Action, Canonical as _, ContentId, Deposit, DepositAck, Description, Digest, Manifest, NodeId, ObjectId,
-    ObjectKind, PublishedObject, Signed, StorageAck, Terms, Transaction, api::DepositRequest,
+    Action, Canonical as _, ContentId, Description, Digest, Manifest, NodeId, ObjectId, ObjectKind, PublishedObject,
+    Signed, StorageAck, Terms, Transaction,
 };
 use sha2::Digest as _;
 
 use crate::{
     client::{Client, read_state},
-    custodians::{HOLDERS, THRESHOLD},
     error::ClientError,
     file::{FileError, read_bounded, write_atomically},
     land::Intent,
-    listing::NodeView,
-    nodes::{Miss, Question, conclude, decode},
     progress::{Counted, Counter, Progress, Watch},
     terms::TermsDraft,
     transfer::blocking,
@@ -83,26 +80,26 @@ impl Client {
         watch: &dyn Watch,
     ) -> Result<Published, ClientError> {
         let bytes = check_files(publication)?;
-        self.check_extension().await?;
         check_program_size(publication.kind, bytes, self.genesis().await?.limits.program_bytes)?;
         let journal = self.journal(key, publication, bytes, watch).await?;
         if let Some(announcement) = journal.read(self)? {
             watch.see(Progress::Step("going on where the last run was interrupted"));
+            let stored_until_ms = announcement.stored_until_ms();
             match self.make_known(key, &journal, announcement).await {
                 // What was acknowledged then is too old by now: nothing was paid, and it all begins anew.
-                Err(ClientError::Refused { everywhere: true, .. }) => journal.remove(),
+                Err(ClientError::Refused { .. }) if self.is_too_late(stored_until_ms).await? => journal.remove(),
                 done => return done,
             }
         }
         let (_guard, store) = self.scratch_store()?;
         watch.see(Progress::Step("sealing"));
-        let (holders, prepared) =
-            tokio::try_join!(self.choose_custodians(watch), prepare(&store, publication, bytes, watch))?;
+        let (candidates, prepared) =
+            tokio::try_join!(self.custodian_candidates(watch), prepare(&store, publication, bytes, watch))?;
         let manifest = key.sign(&self.network.id, prepared.manifest(key, publication));
         watch.see(Progress::Step("storing ciphertext"));
         let storage = self.store_content(&store, &prepared, watch).await?;
         watch.see(Progress::Step("giving shares of the key to custodians"));
-        let (deposit, deposit_acks) = self.deposit(key, &manifest, &prepared.key, &holders).await?;
+        let (deposit, deposit_acks) = self.deposit(key, &manifest, &prepared.key, candidates, watch).await?;
         let object = PublishedObject { manifest, deposit, deposit_acks, storage };
         let terms = publication.terms.clone().into_terms(object.manifest.object_id(), key.account(), 1);
         let terms = key.sign(&self.network.id, terms);
@@ -130,6 +127,14 @@ impl Client {
         })
     }
 
+    /// Whether a certified block shows that acknowledgements which end at `stored_until_ms` are too old for every block to
+    /// come. A node that merely says no may have kept the transaction.
+    async fn is_too_late(&self, stored_until_ms: u64) -> Result<bool, ClientError> {
+        let storage_ms = self.genesis().await?.limits.storage_ms;
+        let (head, _) = self.state("the roster of nodes", ledger::key::roster()).await?;
+        Ok(stored_until_ms.saturating_add(ledger::ACK_AGE_MS_MAX) < head.time_ms().saturating_add(storage_ms))
+    }
+
     async fn store_content(
         &self,
         store: &Store,
@@ -151,51 +156,6 @@ impl Client {
         }
         acks.sort_by_key(|ack| (ack.unverified().content, ack.unverified().node));
         Ok(acks)
-    }
-
-    async fn deposit(
-        &self,
-        owner: &AccountKey,
-        manifest: &Signed<Manifest>,
-        key: &ContentKey,
-        nodes: &[NodeView],
-    ) -> Result<(Signed<Deposit>, Vec<Signed<DepositAck>>), ClientError> {
-        let holders: Vec<Holder> = nodes
-            .iter()
-            .map(|node| Holder { node: node.id(), sealing_key: node.registration.sealing_key.clone() })
-            .collect();
-        let requests = custody::split_deposit(&self.network.id, owner, manifest, key, 1, THRESHOLD, &holders)
-            .map_err(|cause| ClientError::machine("split the key")(cause.into()))?;
-        let acks = futures::future::try_join_all(requests.iter().map(|request| self.deposit_one(request))).await?;
-        let Some(deposit) = requests.into_iter().next().map(|request| request.deposit) else {
-            return Err(ClientError::TooFewCustodians { found: 0, needed: HOLDERS, refused: Vec::new() });
-        };
-        Ok((deposit, acks))
-    }
-
-    async fn deposit_one(&self, request: &DepositRequest) -> Result<Signed<DepositAck>, ClientError> {
-        let deposit = request.deposit.unverified();
-        let custodian = deposit.custodians[usize::from(request.index) - 1].node;
-        let expected = DepositAck { deposit: deposit.digest(), index: request.index, custodian };
-        let check = |bytes: Vec<u8>| {
-            let ack: Signed<DepositAck> = decode(&bytes)?;
-            match ack.verify(&self.network.id) {
-                Ok(said) if *said == expected => Ok(ack),
-                Ok(_) => Err(Miss::Disbelieved("it acknowledged another deposit".to_owned())),
-                Err(cause) => Err(Miss::disbelieve(cause)),
-            }
-        };
-        // Only the custodian can open its share; another node would pass it on.
-        let own = self.api_of(&custodian).map(str::to_owned);
-        let others = self.nodes.order();
-        let mut misses = Vec::new();
-        for node in own.into_iter().chain(others) {
-            match self.nodes.ask_one(&node, Question::post("/v1/deposits", request.to_bytes())).await.and_then(check) {
-                Ok(ack) => return Ok(ack),
-                Err(miss) => misses.push((node, miss)),
-            }
-        }
-        Err(conclude(&format!("the custodian {custodian}"), misses))
     }
 
     async fn journal(
@@ -305,6 +265,13 @@ struct Announcement {
     terms: Signed<Terms>,
     journal: Journal,
     written: Option<Signed<Transaction>>,
+}
+
+impl Announcement {
+    /// Until when the first of its copies is promised: the ledger takes it with none that is too old.
+    fn stored_until_ms(&self) -> u64 {
+        self.object.storage.iter().map(|ack| ack.unverified().until_ms).min().unwrap_or(0)
+    }
 }
 
 impl Intent for Announcement {

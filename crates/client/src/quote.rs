@@ -50,7 +50,6 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unknown`] if an object does not exist, and the rest.
     pub async fn quote(&self, requester: AccountId, request: &Request) -> Result<Quote, ClientError> {
-        self.check_extension().await?;
         let genesis = self.genesis().await?;
         let task = request.task_of(requester);
         let mut objects = Vec::new();
@@ -74,11 +73,8 @@ impl Client {
             owners.push(OwnerPrice { object: view.id, owner: state.owner, price: those.price });
             terms.push(those);
         }
-        let price = ledger::quote(genesis, &request.limits, terms).map_err(|refusal| ClientError::Refused {
-            error: refusal.to_string(),
-            hint: String::new(),
-            everywhere: true,
-        })?;
+        let price = ledger::quote(genesis, &request.limits, terms)
+            .map_err(|refusal| ClientError::Refused { error: refusal.to_string(), hint: refusal.hint().to_owned() })?;
         if price.total > request.price_max {
             let reason = format!("it costs {} credits, more than the {} offered", price.total, request.price_max);
             obstacles.push(Obstacle { owner: None, reason });

@@ -3,6 +3,7 @@
 //! ```text
 //! OUT/result/stdout      OUT/result/stderr      OUT/result/exit-code      OUT/result/out/…
 //! OUT/result/opening     with it anybody can recompute the plaintext root that the receipt names
+//! OUT/proof              OUT/extension, which links it with the checkpoint of the network file, if that pins one
 //! ```
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
 
 use content::unixfs;
 use custody::{AccountKey, ResultArchive, ResultFile, ResultOrigin};
-use model::{Blob, Canonical as _, Outcome, Payment, ResultSeal, TaskId};
+use model::{Blob, Canonical as _, Outcome, Payment, ResultSeal, TaskId, api::Extension};
 use proof::{ProofError, ResultOpening, Verified};
 
 use crate::{
@@ -20,9 +21,11 @@ use crate::{
     error::ClientError,
     file::{FileError, read_bounded, read_text, write_atomically},
     listing::TaskView,
-    nodes::Miss,
+    network::Checkpoint,
+    nodes::{Miss, Question},
     progress::{Progress, Watch},
     transfer::blocking,
+    trust::Trust,
 };
 
 /// Framing of a CAR and rounding of a seal: how much longer an archive may be on its way than in its manifest.
@@ -47,7 +50,30 @@ pub struct Finished {
     pub proof: PathBuf,
     /// Who was paid.
     pub payments: Vec<Payment>,
+    /// What the proof rests on.
+    pub trust: Trust,
 }
+
+/// A proof that was verified here, and what links it with the checkpoint that the network file pins.
+struct Proven {
+    bytes: Vec<u8>,
+    verified: Verified,
+    extension: Option<Extension>,
+}
+
+impl Proven {
+    fn write(&self, out: &Path) -> Result<PathBuf, FileError> {
+        let file = out.join("proof");
+        if let Some(extension) = &self.extension {
+            write_atomically(&file.with_file_name(EXTENSION_FILE), &extension.to_bytes())?;
+        }
+        write_atomically(&file, &self.bytes)?;
+        Ok(file)
+    }
+}
+
+/// The file beside a proof that links it with a checkpoint.
+pub const EXTENSION_FILE: &str = "extension";
 
 impl Client {
     /// Fetches proof and result of a settled task, checks both, and writes them.
@@ -65,15 +91,16 @@ impl Client {
             let proof = self.collect_failure(&task.id, &settled, out).await?;
             return Err(ClientError::TaskFailed { task: task.id, class, proof });
         }
-        let (proof, archive) = tokio::join!(self.proof_of(&task.id), self.open(key, &task, &settled));
-        let (proof, (archive, opening)) = (proof?, archive?);
+        let (proven, archive) = tokio::join!(self.proof_of(&task.id), self.open(key, &task, &settled));
+        let (proven, (archive, opening)) = (proven?, archive?);
         watch.see(Progress::Step("proof verified, result opened"));
         let exit_code = archive.exit_code;
-        let (result, file) = (out.join("result"), out.join("proof"));
+        // The proof first: a result never lies there without what says whose it is.
+        let (proof, result) = (proven.write(out)?, out.join("result"));
         let folder = result.clone();
         blocking("write the result", move || Ok(write_result(&folder, &archive, &opening)?)).await?;
-        write_atomically(&file, &proof)?;
-        Ok(Finished { task: task.id, exit_code, result, proof: file, payments: settled.payments })
+        let payments = settled.payments;
+        Ok(Finished { task: task.id, exit_code, result, proof, payments, trust: Trust::of(&proven.verified) })
     }
 
     /// Writes the proof of a signed failure. Where nobody has signed anything there is none, and the ledger's word stands.
@@ -86,19 +113,29 @@ impl Client {
         if settled.receipt.is_none() {
             return Ok(None);
         }
-        let file = out.join("proof");
-        write_atomically(&file, &self.proof_of(id).await?)?;
-        Ok(Some(file))
+        Ok(Some(self.proof_of(id).await?.write(out)?))
     }
 
     /// A proof of a task that verifies; a node that sends another is passed over.
-    async fn proof_of(&self, id: &TaskId) -> Result<Vec<u8>, ClientError> {
+    async fn proof_of(&self, id: &TaskId) -> Result<Proven, ClientError> {
         let network = self.file.proof_network();
-        self.proof_bytes(id, |bytes| {
-            let verified = proof::verify(bytes, &network).map_err(Miss::disbelieve)?;
-            if verified.task_id() == *id { Ok(()) } else { Err(Miss::Disbelieved("it proves another task".to_owned())) }
-        })
-        .await
+        let path = format!("/v1/tasks/{id}/proof");
+        let check = |bytes: Vec<u8>| {
+            let verified = proof::verify(&bytes, &network).map_err(Miss::disbelieve)?;
+            let same = verified.task_id() == *id;
+            same.then_some((bytes, verified)).ok_or_else(|| Miss::Disbelieved("it proves another task".to_owned()))
+        };
+        let what = format!("the proof of task {id}");
+        let (bytes, verified) = self.nodes.ask(&what, || Question::get(&path), check).await?;
+        self.link(verified.head()).await?;
+        let extension = match &self.file.checkpoint {
+            None => None,
+            Some(pinned) => {
+                let what = "the link from the pinned checkpoint to the proof";
+                Some(self.extension(what, pinned, &Checkpoint::of(verified.head())).await?)
+            }
+        };
+        Ok(Proven { bytes, verified, extension })
     }
 
     /// Fetches and opens a result.

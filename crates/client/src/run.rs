@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! OUT/task     the signed transaction, written before it is handed in
+//! OUT/refused/ earlier ones that asked for something else, and that nodes said they refused
 //! OUT/result/  stdout, stderr, exit-code, out/…, opening    there as a whole or not at all
 //! OUT/proof    verified before it is written
+//! OUT/extension  what links the proof with the checkpoint of the network file, if that pins one
 //! ```
 
 use std::{
@@ -22,10 +24,9 @@ use model::{
 use crate::{
     client::{Client, read_state},
     error::ClientError,
-    file::{read_bounded, write_atomically},
+    file::{FileError, read_bounded, write_atomically},
     land::Intent,
     listing::{TaskView, tasks_of},
-    nodes::Question,
     progress::{Progress, Watch},
     result::Finished,
 };
@@ -114,7 +115,6 @@ impl Client {
         out: &Path,
         watch: &dyn Watch,
     ) -> Result<Finished, ClientError> {
-        self.check_extension().await?;
         let asked = self.ask_for(key, request, out).await?;
         watch.see(phase(Phase::Checked, "both owners' terms admit it"));
         let id = asked.id();
@@ -136,7 +136,6 @@ impl Client {
         out: &Path,
         watch: &dyn Watch,
     ) -> Result<Finished, ClientError> {
-        self.check_extension().await?;
         let task = self.task(id).await?;
         if task.task.requester != key.account() {
             return Err(ClientError::Folder {
@@ -153,57 +152,83 @@ impl Client {
                 hint: "`samovar tasks show` tells how far it is; try again in a moment".to_owned(),
             });
         }
+        self.check_holds_no_other(key, id, out)?;
         self.collect(key, task, out, watch).await
+    }
+
+    /// Refuses a folder that belongs to another task: what was paid for would be written over.
+    fn check_holds_no_other(&self, key: &AccountKey, id: &TaskId, out: &Path) -> Result<(), ClientError> {
+        let other = |what: &str| ClientError::Folder {
+            reason: format!("{} holds {what}", out.display()),
+            hint: format!("name another folder with --out for task {id}"),
+        };
+        if out.join(TASK).exists() {
+            let written = self.read_written(key, out)?;
+            return match written.last().filter(|(_, task)| task.id() != *id) {
+                Some((_, task)) => Err(other(&format!("task {}", task.id()))),
+                None => Ok(()),
+            };
+        }
+        let proof = out.join("proof");
+        if !proof.exists() {
+            let has_result = out.join("result").exists();
+            return (!has_result).then_some(()).ok_or_else(|| other("a result without its proof"));
+        }
+        let bytes = read_bounded(&proof, proof::Proof::BYTES_MAX as u64)?;
+        match proof::verify(&bytes, &self.file.proof_network()) {
+            Ok(verified) if verified.task_id() == *id => Ok(()),
+            Ok(verified) => Err(other(&format!("the proof of task {}", verified.task_id()))),
+            Err(_) => Err(other("a proof of something else")),
+        }
     }
 
     /// Makes sure that the ledger has the task, and has it once.
     async fn ask_for(&self, key: &AccountKey, request: &Request, out: &Path) -> Result<Task, ClientError> {
-        let file = out.join("task");
-        let earlier = self.read_task(key, request, out, &file)?;
+        let written = self.read_written(key, out)?;
+        let earlier = written.iter().rfind(|(_, task)| request.is(task)).cloned();
         let seed = match &earlier {
             Some((_, task)) => task.seed,
             None => random()?,
         };
-        let wish = Wish { client: self, key, request, seed, file };
-        match self.land(key, &wish, earlier.map(|(transaction, _)| transaction)).await {
-            Ok(transaction) => Ok(wish.task(transaction.unverified().nonce)),
-            Err(refused @ ClientError::Refused { everywhere: true, .. }) => {
-                // No node has it, so it will never be paid for; the folder is free for another try. If it cannot be
-                // removed, that try says so.
-                let _ = std::fs::remove_file(&wish.file).and_then(|()| std::fs::remove_dir(out));
-                Err(refused)
-            }
-            Err(error) => Err(error),
+        let earlier = earlier.map(|(transaction, _)| transaction);
+        let others = written.into_iter().map(|(transaction, _)| transaction);
+        let rivals: Vec<_> = others.filter(|other| Some(other.id()) != earlier.as_ref().map(Signed::id)).collect();
+        let wish = Wish { client: self, key, request, seed, out, rivals };
+        if let Some(earlier) = earlier.as_ref().filter(|_| !wish.rivals.is_empty()) {
+            // It may be one that was replaced, and is wanted again.
+            wish.write_down(earlier)?;
         }
+        let transaction = self.land(key, &wish, earlier).await?;
+        Ok(wish.task(transaction.unverified().nonce))
     }
 
-    fn read_task(
-        &self,
-        key: &AccountKey,
-        request: &Request,
-        out: &Path,
-        file: &Path,
-    ) -> Result<Option<(Signed<Transaction>, Task)>, ClientError> {
+    /// What was written down in a folder, the newest last. It is never removed: a node may keep what it said it refused.
+    fn read_written(&self, key: &AccountKey, out: &Path) -> Result<Vec<Written>, ClientError> {
+        let file = out.join(TASK);
         if !file.exists() {
             check_is_empty(out)?;
-            return Ok(None);
+            return Ok(Vec::new());
         }
+        let mut written = Vec::new();
+        for file in refused_files(out)?.iter().chain([&file]) {
+            written.push(self.read_task(key, file)?);
+        }
+        Ok(written)
+    }
+
+    fn read_task(&self, key: &AccountKey, file: &Path) -> Result<Written, ClientError> {
         let bytes = read_bounded(file, Transaction::BYTES_MAX as u64)?;
         let transaction = Signed::<Transaction>::from_bytes(&bytes, Transaction::BYTES_MAX).ok();
         let Some(transaction) = transaction.filter(|transaction| transaction.verify(&self.network.id).is_ok()) else {
             return Err(other_task(file, "is no task of this network"));
         };
-        let Action::Submit { task } = &transaction.unverified().action else {
+        let Some(task) = task_of(&transaction).cloned() else {
             return Err(other_task(file, "is no task"));
         };
         if task.requester != key.account() {
             return Err(other_task(file, "belongs to another account"));
         }
-        if !request.is(task) {
-            return Err(other_task(file, "asks for something else"));
-        }
-        let task = (**task).clone();
-        Ok(Some((transaction, task)))
+        Ok((transaction, task))
     }
 
     /// Waits until a task is settled. The ledger settles every task by its deadline, so that this ends.
@@ -275,26 +300,6 @@ impl Client {
             }
         }
     }
-
-    /// The proof of a settled task, as a node made it; not verified.
-    pub(crate) async fn proof_bytes(
-        &self,
-        id: &TaskId,
-        check: impl Fn(&[u8]) -> Result<(), crate::nodes::Miss>,
-    ) -> Result<Vec<u8>, ClientError> {
-        let path = format!("/v1/tasks/{id}/proof");
-        let what = format!("the proof of task {id}");
-        self.nodes
-            .ask(
-                &what,
-                || Question::get(&path),
-                |bytes| {
-                    check(&bytes)?;
-                    Ok(bytes)
-                },
-            )
-            .await
-    }
 }
 
 /// Takes one server-sent event off the front of `text`; those before it that are none of ours are dropped, all at once: a
@@ -329,7 +334,9 @@ struct Wish<'a> {
     key: &'a AccountKey,
     request: &'a Request,
     seed: Bytes32,
-    file: PathBuf,
+    out: &'a Path,
+    /// What else was written down in that folder.
+    rivals: Vec<Signed<Transaction>>,
 }
 
 impl Wish<'_> {
@@ -348,7 +355,8 @@ impl Intent for Wish<'_> {
     }
 
     fn effect_key(&self, transaction: &Signed<Transaction>) -> ledger::Key {
-        ledger::key::task(&self.task(transaction.unverified().nonce).id())
+        let asked = task_of(transaction).map_or_else(|| self.task(transaction.unverified().nonce).id(), Task::id);
+        ledger::key::task(&asked)
     }
 
     fn in_effect(&self, _: &Signed<Transaction>, value: Option<&[u8]>) -> bool {
@@ -356,8 +364,62 @@ impl Intent for Wish<'_> {
     }
 
     fn write_down(&self, transaction: &Signed<Transaction>) -> Result<(), ClientError> {
-        Ok(write_atomically(&self.file, &transaction.to_bytes())?)
+        for rival in &self.rivals {
+            write_atomically(&refused_file(self.out, rival), &rival.to_bytes())?;
+        }
+        Ok(write_atomically(&self.out.join(TASK), &transaction.to_bytes())?)
     }
+
+    fn rivals(&self) -> &[Signed<Transaction>] {
+        &self.rivals
+    }
+
+    fn rival_in_effect(&self, rival: &Signed<Transaction>) -> ClientError {
+        let id = task_of(rival).map(|task| format!(" (task {})", task.id())).unwrap_or_default();
+        other_task(&self.out.join(TASK), &format!("asks for something else, which the network has taken{id}"))
+    }
+}
+
+/// The file of the transaction that holds.
+const TASK: &str = "task";
+
+/// The folder of those that were replaced before they took effect.
+const REFUSED: &str = "refused";
+
+/// How often one folder may serve another request.
+const REFUSED_MAX: usize = 64;
+
+/// A transaction that asks for a task, and that task.
+type Written = (Signed<Transaction>, Task);
+
+fn task_of(transaction: &Signed<Transaction>) -> Option<&Task> {
+    match &transaction.unverified().action {
+        Action::Submit { task } => Some(task),
+        _ => None,
+    }
+}
+
+/// Where a replaced transaction is kept. Names ascend in the order of nonces, so that the newest come last.
+fn refused_file(out: &Path, transaction: &Signed<Transaction>) -> PathBuf {
+    out.join(REFUSED).join(format!("{:020}-{}", transaction.unverified().nonce, transaction.id()))
+}
+
+fn refused_files(out: &Path) -> Result<Vec<PathBuf>, ClientError> {
+    let folder = out.join(REFUSED);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(FileError::read(&folder, cause).into()),
+    };
+    let mut files = Vec::new();
+    for entry in entries.take(REFUSED_MAX + 1) {
+        files.push(entry.map_err(|cause| FileError::read(&folder, cause))?.path());
+    }
+    if files.len() > REFUSED_MAX {
+        return Err(other_task(&folder, "holds too many other requests"));
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// A folder that is about to receive a result must be new or empty, or something would be mixed up.
@@ -366,7 +428,7 @@ pub(crate) fn check_is_empty(out: &Path) -> Result<(), ClientError> {
         Ok(entries) => entries,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(cause) => {
-            return Err(crate::file::FileError::read(out, cause).into());
+            return Err(FileError::read(out, cause).into());
         }
     };
     match entries.next() {

@@ -42,7 +42,6 @@ impl Client {
     }
 
     async fn next_serial(&self, key: &AccountKey, object: &ObjectId) -> Result<u64, ClientError> {
-        self.check_extension().await?;
         let (_, state) = self.object(object).await?;
         if state.owner == key.account() {
             Ok(state.terms_serial + 1)

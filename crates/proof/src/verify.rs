@@ -208,6 +208,15 @@ impl Verified {
         self.facts.verdict.get().result.self_measured
     }
 
+    /// Whether the head and the checkpoint of the network file were shown to be of one history; `None` if none is pinned.
+    pub fn linked_with_checkpoint(&self) -> Option<bool> {
+        match self.checkpoint {
+            CheckpointUse::None => None,
+            CheckpointUse::Agrees => Some(false),
+            CheckpointUse::Linked => Some(true),
+        }
+    }
+
     /// What was checked, in sentences for people.
     pub fn checklist(&self) -> Checklist {
         checklist::of(self)

@@ -4,6 +4,9 @@ use std::{error::Error, fmt::Display};
 
 use client::ClientError;
 
+/// What to do where nobody else is at fault.
+pub(crate) const OWN_FAULT: &str = "this machine is at fault: is there room on its disk, and memory to spare?";
+
 /// A verb that was refused or failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {

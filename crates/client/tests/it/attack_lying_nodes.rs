@@ -74,6 +74,21 @@ async fn a_fresh_proven_list_is_believed() {
 }
 
 #[tokio::test]
+async fn lists_go_on_where_a_page_ends_and_an_endless_one_ends() {
+    let mut world = World::new();
+    let indices = world.chain.block(now_ms(), (1..=5).map(fact).collect());
+    let node = Crooked::default();
+    let page = |indices: &[u64]| world.chain.prove(indices).to_bytes();
+    node.answer("/v1/tasks", page(&indices[3..]));
+    node.answer(&format!("/v1/tasks?after={}", task(4).id()), page(&indices[1..3]));
+    node.answer(&format!("/v1/tasks?after={}", task(2).id()), page(&indices[..1]));
+    // The last page is no end: the node shows the latest tasks for ever.
+    let client = world.client(&[&node.listen().await]);
+    assert_eq!(ids(&client).await.unwrap(), (1..=5).map(|nonce| task(nonce).id()).collect::<Vec<_>>());
+    assert_eq!(node.asked().len(), 4);
+}
+
+#[tokio::test]
 async fn a_stale_node_is_passed_over_and_named() {
     let mut world = World::new();
     let indices = world.chain.block(now_ms() - 31_000, vec![fact(1)]);
@@ -144,6 +159,11 @@ async fn invented_changed_and_foreign_records_are_refused() {
     }
 }
 
+/// From now on the node proves growth between these two sizes as `chain` grew.
+fn prove_growth(node: &Crooked, chain: &Chain, from: u64, to: u64) {
+    node.answer(&format!("/v1/consistency?from={from}&to={to}"), chain.prove_growth(from, to).to_bytes());
+}
+
 #[tokio::test]
 async fn two_blocks_of_one_height_are_noticed() {
     let mut world = World::new();
@@ -159,6 +179,59 @@ async fn two_blocks_of_one_height_are_noticed() {
     assert!(error.contains("two different blocks of the same height"), "{error}");
 }
 
+/// A certified rewriting is as long as it likes: only the link to what was seen before tells it from the truth.
+#[tokio::test]
+async fn a_ledger_that_is_rewritten_during_a_command_is_noticed_and_not_remembered() {
+    let mut world = World::new();
+    let mut rewritten = world.chain.clone();
+    let indices = world.chain.block(now_ms(), vec![fact(1)]);
+    rewritten.block(now_ms(), vec![fact(2)]);
+    let rewritten_indices = rewritten.block(now_ms() + 1, vec![fact(3), fact(4)]);
+    let node = Crooked::default();
+    node.answer("/v1/tasks", world.chain.prove(&indices).to_bytes());
+    let api = node.listen().await;
+    let client = world.client(&[&api]);
+    ids(&client).await.unwrap();
+
+    node.answer("/v1/tasks", rewritten.prove(&rewritten_indices).to_bytes());
+    prove_growth(&node, &rewritten, 1, 3);
+    let error = refused(&client).await;
+    assert!(error.contains("this ledger was rewritten"), "{error}");
+    drop(client);
+
+    // What the lie was about is forgotten: the true ledger still passes, and the lie still does not.
+    let error = refused(&world.client(&[&api])).await;
+    assert!(error.contains("this ledger was rewritten"), "{error}");
+    let more = world.chain.block(now_ms() + 2, vec![fact(5)]);
+    node.answer("/v1/tasks", world.chain.prove(&more).to_bytes());
+    prove_growth(&node, &world.chain, 1, 2);
+    assert_eq!(ids(&world.client(&[&api])).await.unwrap(), [task(5).id()]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_behind_shows_an_earlier_part_of_the_same_log() {
+    let (mut world, now_ms) = (World::new(), now_ms());
+    let mut forked = world.chain.clone();
+    let early = world.chain.block(now_ms, vec![fact(1)]);
+    let behind = world.chain.prove(&early).to_bytes();
+    let late = world.chain.block(now_ms + 1, vec![fact(2)]);
+    let node = Crooked::default();
+    node.answer("/v1/tasks", world.chain.prove(&late).to_bytes());
+    let api = node.listen().await;
+    let client = world.client(&[&api]);
+    ids(&client).await.unwrap();
+
+    prove_growth(&node, &world.chain, 1, 2);
+    node.answer("/v1/tasks", behind);
+    assert_eq!(ids(&client).await.unwrap(), [task(1).id()]);
+    // An earlier part of another log is none, now and for the next command.
+    let other = forked.block(now_ms - 5, vec![fact(9)]);
+    node.answer("/v1/tasks", forked.prove(&other).to_bytes());
+    assert!(refused(&client).await.contains("this ledger was rewritten"));
+    drop(client);
+    assert!(refused(&world.client(&[&api])).await.contains("this ledger was rewritten"));
+}
+
 #[tokio::test]
 async fn a_rewritten_ledger_is_noticed_by_the_next_command() {
     let mut world = World::new();
@@ -169,16 +242,17 @@ async fn a_rewritten_ledger_is_noticed_by_the_next_command() {
     let api = node.listen().await;
     ids(&world.client(&[&api])).await.unwrap();
 
-    let indices = rewritten.block(now_ms(), vec![fact(2), fact(3)]);
+    rewritten.block(now_ms() - 1, vec![fact(2), fact(3)]);
+    let indices = rewritten.block(now_ms() + 1, vec![fact(2), fact(3)]);
     node.answer("/v1/tasks", rewritten.prove(&indices).to_bytes());
-    node.answer("/v1/extension?from=1", rewritten.prove_extension(1).to_bytes());
+    prove_growth(&node, &rewritten, 1, 4);
     let error = refused(&world.client(&[&api])).await;
     assert!(error.contains("this ledger was rewritten"), "{error}");
 
     // The true one still passes.
-    let honest = [vec![0], world.chain.block(now_ms(), vec![fact(4)])].concat();
+    let honest = [vec![0], world.chain.block(now_ms() + 2, vec![fact(4)])].concat();
     node.answer("/v1/tasks", world.chain.prove(&honest).to_bytes());
-    node.answer("/v1/extension?from=1", world.chain.prove_extension(1).to_bytes());
+    prove_growth(&node, &world.chain, 1, 2);
     assert_eq!(ids(&world.client(&[&api])).await.unwrap().len(), 2);
 }
 

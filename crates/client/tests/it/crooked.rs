@@ -49,7 +49,10 @@ impl Crooked {
 async fn answer(State(node): State<Crooked>, request: Request<Body>) -> Response {
     let path = request.uri().to_string();
     node.asked.lock().unwrap().push(path.clone());
-    match node.answers.lock().unwrap().get(&path).cloned() {
+    let answers = node.answers.lock().unwrap();
+    // Whoever was told one page only shows it again and again.
+    let first_page = path.split("?after=").next().unwrap_or_default();
+    match answers.get(&path).or_else(|| answers.get(first_page)).cloned() {
         Some((status, bytes)) => (status, bytes).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }

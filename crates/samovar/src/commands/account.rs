@@ -9,14 +9,14 @@ use serde_json::json;
 use super::{connect, load_key, load_key_file};
 use crate::{
     cli::{Asking, Keygen, Signing},
-    failure::Failure,
+    failure::{Failure, OWN_FAULT},
     ui::Answer,
 };
 
 const KEY_EXISTS: &str = "name another file; a key that is overwritten is lost";
 
 pub(crate) fn keygen(args: &Keygen) -> Result<Answer, Failure> {
-    let key = AccountKey::generate().map_err(|cause| Failure::of(&cause, ""))?;
+    let key = AccountKey::generate().map_err(|cause| Failure::of(&cause, OWN_FAULT))?;
     key.save(&args.file).map_err(|cause| {
         Failure::of(&cause, if args.file.exists() { KEY_EXISTS } else { "is the folder there, and yours?" })
     })?;
@@ -31,7 +31,6 @@ pub(crate) async fn show(account: Option<AccountId>, asking: &Asking, key: Optio
         (None, None) => return Err(Failure::new("no account is named", "name one with --key FILE or --account DID")),
     };
     let client = connect(asking)?;
-    client.check_extension().await?;
     let state = client.account(&account).await?;
     Ok(describe(account, state))
 }
