@@ -6,6 +6,7 @@
 
 use std::{
     convert::Infallible,
+    ffi::OsStr,
     fs::File,
     io,
     os::{
@@ -91,18 +92,18 @@ impl LaunchError {
 }
 
 /// Measures this program into the TPM of the node that `config` describes, and becomes the measured process. Returns only
-/// if that fails.
+/// if that fails. `passed_on` follows the arguments of the measured process, for whoever takes them off again there.
 ///
 /// # Errors
 /// [`LaunchError`].
-pub fn launch(config: &Path) -> Result<Infallible, LaunchError> {
+pub fn launch(config: &Path, passed_on: &[&OsStr]) -> Result<Infallible, LaunchError> {
     let settings = Config::load(config)?;
     let program = File::open("/proc/self/exe").map_err(|cause| LaunchError::Program { attempt: "open", cause })?;
     let binary = measure(&program).map_err(|cause| LaunchError::Program { attempt: "read", cause })?;
     let release = ReleaseFile::load(&settings.releases, &binary)?;
     let (mut tpm, connection) = open_tpm(&settings)?;
     extend_and_log(&mut tpm, &settings.layout.event_log(), binary, release.map(|release| release.statement))?;
-    Err(become_measured(&program, config, connection.as_ref()))
+    Err(become_measured(&program, config, connection.as_ref(), passed_on))
 }
 
 /// The TPM, and the connection to hand over if it is software that this launcher has started.
@@ -124,7 +125,12 @@ fn open_tpm(settings: &Config) -> Result<(Tpm, Option<UnixStream>), LaunchError>
 }
 
 /// Executes the program behind an open descriptor, as fexecve(3) does.
-fn become_measured(program: &File, config: &Path, connection: Option<&UnixStream>) -> LaunchError {
+fn become_measured(
+    program: &File,
+    config: &Path,
+    connection: Option<&UnixStream>,
+    passed_on: &[&OsStr],
+) -> LaunchError {
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.arg(MEASURED_VERB).arg(CONFIG).arg(config);
     if let Some(connection) = connection {
@@ -134,5 +140,6 @@ fn become_measured(program: &File, config: &Path, connection: Option<&UnixStream
         }
         command.arg(TPM_FD).arg(connection.as_raw_fd().to_string());
     }
+    command.args(passed_on);
     LaunchError::Program { attempt: "execute", cause: command.exec() }
 }

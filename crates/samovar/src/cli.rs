@@ -165,6 +165,8 @@ pub(crate) struct Node {
     /// Its configuration
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// Makes an account key and prints its did:key
@@ -247,15 +249,18 @@ pub(crate) struct Publish {
     pub(crate) kind: Kind,
     /// The file to seal
     pub(crate) file: PathBuf,
-    /// Your conditions [default: anybody, for nothing]
+    /// Your conditions; an empty file lets anybody use it for nothing, for ever
     #[arg(long, value_name = "FILE")]
-    pub(crate) terms: Option<PathBuf>,
+    pub(crate) terms: PathBuf,
     /// A public description
     #[arg(long, value_name = "FILE")]
     pub(crate) describe: Option<PathBuf>,
     /// A public dummy of the same shape, for those who write programs; published in clear
     #[arg(long, value_name = "FILE")]
     pub(crate) sample: Option<PathBuf>,
+    /// Publish a program that the sandbox of this version does not compile
+    #[arg(long)]
+    pub(crate) untried: bool,
     #[command(flatten)]
     pub(crate) signing: Signing,
 }
@@ -388,7 +393,10 @@ Examples:
   samovar verify run-1/proof --network network.toml
   samovar verify run-1/proof --network network.toml --result run-1/result      the result is the proven one, too
   samovar verify run-1/proof --network network.toml --evidence log.car         with a log that is not in the proof:
-                                                                               GET /ipfs/CID?format=car of any node")]
+                                                                               GET /ipfs/CID?format=car of any node
+
+If the network file pins a checkpoint, the proof must be linked with it: `samovar run` and `samovar fetch` write the
+file `extension` beside the proof for that.")]
 pub(crate) struct Verify {
     /// The proof
     pub(crate) proof: PathBuf,
@@ -401,6 +409,9 @@ pub(crate) struct Verify {
     /// Blocks that are not in the proof, such as the event log behind the evidence
     #[arg(long, value_name = "FILE.car")]
     pub(crate) evidence: Option<PathBuf>,
+    /// What links the proof with the checkpoint that the network file pins [default: `extension` beside the proof]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) extension: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use client::{Progress, Watch};
+use client::{Progress, Trust, Watch};
 use model::api::Phase;
 use serde_json::{Value, json};
 
@@ -17,6 +17,19 @@ use crate::{cli::Output, failure::Failure};
 pub(crate) struct Answer {
     pub(crate) json: Value,
     pub(crate) text: String,
+}
+
+/// An object with what it rests on: `simulated`, `self_measured`, `custody`.
+pub(crate) fn with_trust(mut json: Value, trust: &Trust) -> Value {
+    json["simulated"] = json!(trust.simulated);
+    json["self_measured"] = json!(trust.self_measured);
+    json["custody"] = json!(trust.custody);
+    json
+}
+
+/// What weakens an answer, one line each.
+pub(crate) fn notes(trust: &Trust) -> String {
+    trust.warnings.iter().map(|warning| format!("note      {warning}\n")).collect()
 }
 
 impl Answer {

@@ -1,14 +1,14 @@
 //! `objects`, `tasks` and `nodes`: what the ledger knows, checked.
 
 use client::{Client, NodeView, ObjectView, TaskView, TermsDraft, describe_terms, show_time};
-use model::{CustodyMode, Description, NodeId, ObjectId, TaskId, Terms};
+use model::{Description, NodeId, ObjectId, TaskId, Terms};
 use serde_json::{Value, json};
 
 use super::{connect, load_key};
 use crate::{
     cli::{Nodes, Objects, Tasks},
     failure::Failure,
-    ui::Answer,
+    ui::{Answer, notes, with_trust},
 };
 
 pub(crate) async fn objects(verb: Objects) -> Result<Answer, Failure> {
@@ -42,10 +42,8 @@ async fn list_objects(client: &Client, kind: Option<model::ObjectKind>) -> Resul
     let copies_needed = client.genesis().await?.limits.copies;
     let text = objects.iter().map(|object| object_line(object, head.time_ms(), copies_needed)).collect::<String>();
     let list: Vec<Value> = objects.iter().map(|object| object_json(object, head.time_ms())).collect();
-    Ok(Answer::new(
-        json!({ "height": head.height(), "time_ms": head.time_ms(), "objects": list }),
-        with_notice(client, if text.is_empty() { "no objects\n".to_owned() } else { text }),
-    ))
+    let json = json!({ "height": head.height(), "time_ms": head.time_ms(), "objects": list });
+    told(client, json, if text.is_empty() { "no objects\n".to_owned() } else { text }).await
 }
 
 fn object_line(object: &ObjectView, time_ms: u64, copies_needed: u32) -> String {
@@ -109,7 +107,7 @@ async fn show_object(client: &Client, id: &ObjectId) -> Result<Answer, Failure> 
     let mut json = object_json(&object, now_ms);
     json["uses"] = json!(state.uses);
     json["revoked"] = json!(state.revoked);
-    Ok(Answer::new(json, with_notice(client, text)))
+    told(client, json, text).await
 }
 
 fn description_text(description: &Description) -> String {
@@ -146,10 +144,8 @@ async fn list_tasks(client: &Client) -> Result<Answer, Failure> {
     });
     let text: String = lines.collect();
     let list: Vec<Value> = tasks.iter().map(task_json).collect();
-    Ok(Answer::new(
-        json!({ "height": head.height(), "time_ms": head.time_ms(), "tasks": list }),
-        with_notice(client, if text.is_empty() { "no tasks\n".to_owned() } else { text }),
-    ))
+    let json = json!({ "height": head.height(), "time_ms": head.time_ms(), "tasks": list });
+    told(client, json, if text.is_empty() { "no tasks\n".to_owned() } else { text }).await
 }
 
 fn task_json(task: &TaskView) -> Value {
@@ -196,7 +192,7 @@ async fn show_task(client: &Client, id: &TaskId) -> Result<Answer, Failure> {
         text.push_str(&format!("settled at {}\n", show_time(settled.time_ms)));
         text.push_str(&payment_lines(&settled.settlement.payments));
     }
-    Ok(Answer::new(task_json(&task), with_notice(client, text)))
+    told(client, task_json(&task), text).await
 }
 
 /// Who got what, one line each.
@@ -217,10 +213,8 @@ async fn list_nodes(client: &Client) -> Result<Answer, Failure> {
     let (head, nodes) = client.nodes().await?;
     let text: String = nodes.iter().map(|node| format!("{}  {}\n", node.id(), verdict_words(node))).collect();
     let list: Vec<Value> = nodes.iter().map(node_json).collect();
-    Ok(Answer::new(
-        json!({ "height": head.height(), "time_ms": head.time_ms(), "nodes": list }),
-        with_notice(client, if text.is_empty() { "no node has a verdict yet\n".to_owned() } else { text }),
-    ))
+    let json = json!({ "height": head.height(), "time_ms": head.time_ms(), "nodes": list });
+    told(client, json, if text.is_empty() { "no node has a verdict yet\n".to_owned() } else { text }).await
 }
 
 fn verdict_words(node: &NodeView) -> String {
@@ -278,18 +272,17 @@ async fn show_node(client: &Client, id: &NodeId) -> Result<Answer, Failure> {
     if let Some(api) = api {
         text.push_str(&format!("api {api}\n"));
     }
-    Ok(Answer::new(json, with_notice(client, text)))
+    // Of one node its own verdict says more than the rules of its network.
+    let own = json.clone();
+    let mut answer = told(client, json, text).await?;
+    for field in ["simulated", "self_measured"] {
+        answer.json[field] = own[field].clone();
+    }
+    Ok(answer)
 }
 
-/// Says below every listing what kind of network it is about.
-fn with_notice(client: &Client, text: String) -> String {
-    let file = client.network_file();
-    let mut notice = Vec::new();
-    if file.simulated {
-        notice.push("simulated: TPMs of this network are software");
-    }
-    if file.custody == CustodyMode::Development {
-        notice.push("custody: development");
-    }
-    if notice.is_empty() { text } else { format!("{text}({})\n", notice.join("; ")) }
+/// An answer with what everything on its network rests on.
+async fn told(client: &Client, json: Value, text: String) -> Result<Answer, Failure> {
+    let trust = client.trust().await?;
+    Ok(Answer::new(with_trust(json, &trust), format!("{text}{}", notes(&trust))))
 }

@@ -130,9 +130,8 @@ fn output_of(verb: &Verb) -> Output {
         Verb::Objects(Objects::Terms { signing, .. } | Objects::Revoke { signing, .. }) => signing.output(),
         Verb::Tasks(Tasks::List { asking } | Tasks::Show { asking, .. }) => asking.output,
         Verb::Nodes(Nodes::List { asking } | Nodes::Show { asking, .. }) => asking.output,
-        Verb::Node(_) | Verb::NodeMeasured(_) | Verb::SandboxWorker(_) | Verb::SandboxCompiler(_) => {
-            Output { json: false }
-        }
+        Verb::Node(args) => args.output,
+        Verb::NodeMeasured(_) | Verb::SandboxWorker(_) | Verb::SandboxCompiler(_) => Output { json: false },
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use client::NetworkFile;
+use client::{EXTENSION_FILE, NetworkFile};
+use model::{Canonical as _, api::Extension};
+use proof::Verified;
 use serde_json::json;
 
 use super::network_failure;
@@ -20,8 +22,13 @@ pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
     if let Some(archive) = &args.evidence {
         check_belongs(archive, &blocks, &bytes)?;
     }
-    let extras = proof::Extras { blocks: &blocks, consistency: None };
+    let extension = read_extension(args, &network)?;
+    let consistency = extension.as_ref().map(|extension| extension.digests.as_slice());
+    let extras = proof::Extras { blocks: &blocks, consistency };
     let verified = proof::verify_with(&bytes, &network.proof_network(), &extras).map_err(|cause| refused(&cause))?;
+    if verified.linked_with_checkpoint() == Some(false) {
+        return Err(not_linked(&network, &verified));
+    }
     if let Some(folder) = &args.result {
         client::check_result(folder, &verified).map_err(|cause| Failure::of(&cause, result_hint(&cause)))?;
     }
@@ -40,6 +47,7 @@ pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
         "simulated": verified.simulated(),
         "self_measured": verified.self_measured(),
         "custody": verified.genesis().custody,
+        "checkpoint": verified.linked_with_checkpoint().is_some(),
         "outcome": verified.receipt().outcome,
         "payments": verified.payments(),
         "warnings": checklist.warnings,
@@ -55,6 +63,37 @@ fn result_hint(cause: &client::ResultMismatch) -> &'static str {
         client::ResultMismatch::Other { .. } => "`samovar fetch TASK --out DIR` fetches the proven result again",
         _ => "--result takes the folder `result` that `samovar run` and `samovar fetch` write beside the proof",
     }
+}
+
+/// What links the proof with the pinned checkpoint: the file that was named, or the one beside the proof.
+fn read_extension(args: &Verify, network: &NetworkFile) -> Result<Option<Extension>, Failure> {
+    let Some(pinned) = &network.checkpoint else { return Ok(None) };
+    let beside = args.proof.with_file_name(EXTENSION_FILE);
+    let file = match &args.extension {
+        Some(file) => file,
+        None if beside.exists() => &beside,
+        None => return Ok(None),
+    };
+    let hint = "fetch the result again, or name the right file with --extension";
+    let extension = Extension::from_bytes(&read(file, Extension::BYTES_MAX as u64)?, Extension::BYTES_MAX)
+        .map_err(|cause| Failure::of(&cause, hint))?;
+    if ![extension.from, extension.to].contains(&pinned.log_size) {
+        return Err(Failure::new(format!("{} is about another checkpoint", file.display()), hint));
+    }
+    Ok(Some(extension))
+}
+
+fn not_linked(network: &NetworkFile, verified: &Verified) -> Failure {
+    let sizes = [verified.head().log_size(), network.checkpoint.map_or(0, |pinned| pinned.log_size)];
+    let (from, to) = (sizes[0].min(sizes[1]), sizes[0].max(sizes[1]));
+    let api = network.nodes.first().map_or("http://NODE", |node| &node.api);
+    Failure::new(
+        "the network file pins a checkpoint, and nothing links this proof with it",
+        format!(
+            "name with --extension the file `{EXTENSION_FILE}` that was written beside the proof; any node gives it, too: \
+             curl -H 'Accept: application/vnd.ipld.dag-cbor' -o {EXTENSION_FILE} '{api}/v1/consistency?from={from}&to={to}'"
+        ),
+    )
 }
 
 /// A proof that does not hold.

@@ -8,7 +8,7 @@ use super::{check_names, connect, listings::payment_lines, load_key};
 use crate::{
     cli::{Combination, Fetch, LimitArgs, Quote, Run},
     failure::Failure,
-    ui::{Answer, Phases},
+    ui::{Answer, Phases, notes, with_trust},
 };
 
 pub(crate) async fn run(args: &Run) -> Result<Answer, Failure> {
@@ -50,24 +50,27 @@ fn request(what: &Combination, args: &[String], limits: &LimitArgs, price_max: u
 }
 
 fn report(finished: &Finished, phases: Option<&Phases>) -> Answer {
-    let mut json = json!({
+    let json = json!({
         "verified": true,
         "task": finished.task,
         "exit_code": finished.exit_code,
         "result": finished.result,
         "proof": finished.proof,
         "payments": finished.payments,
+        "warnings": finished.trust.warnings,
     });
+    let mut json = with_trust(json, &finished.trust);
     if let Some(phases) = phases {
         json["phases_ms"] = phases.to_json();
     }
     let text = format!(
-        "task {}\nresult {} (exit code {})\nproof {}\npaid\n{}verified",
+        "task {}\nresult {} (exit code {})\nproof {}\npaid\n{}{}verified",
         finished.task,
         finished.result.display(),
         finished.exit_code,
         finished.proof.display(),
         payment_lines(&finished.payments),
+        notes(&finished.trust),
     );
     Answer::new(json, text)
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{check_names, connect_to, on_runtime};
 use crate::{
     cli::{MeteringArg, Named, Try, TryInput},
-    failure::Failure,
+    failure::{Failure, OWN_FAULT},
     ui::{is_shown, print_failure, print_line},
 };
 
@@ -43,7 +43,7 @@ fn attempt(args: &Try) -> Result<ExitCode, Failure> {
         // Whoever cannot write there should hear it before the program has run.
         std::fs::create_dir_all(out).map_err(|cause| Failure::disk(out, &cause))?;
     }
-    let folder = tempfile::tempdir().map_err(|cause| Failure::of(&cause, ""))?;
+    let folder = tempfile::tempdir().map_err(|cause| Failure::of(&cause, OWN_FAULT))?;
     let files = open_inputs(args, folder.path())?;
     if !module.starts_with(b"\0asm") {
         return Err(Failure::new(format!("{} is not a WebAssembly file", args.file.display()), WHAT_RUNS));
@@ -118,7 +118,7 @@ fn job(args: &Try, files: &[Opened]) -> Result<Job, Failure> {
     let limits = args.limits.limits();
     let input = |file: &Opened| Input { name: file.name.clone(), bytes: file.bytes, chunk_bytes: sandbox::CHUNK_BYTES };
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|cause| Failure::new(format!("no random numbers: {cause}"), ""))?;
+    getrandom::fill(&mut seed).map_err(|cause| Failure::new(format!("no random numbers: {cause}"), OWN_FAULT))?;
     Ok(Job {
         args: args.args.clone(),
         inputs: files.iter().map(input).collect(),

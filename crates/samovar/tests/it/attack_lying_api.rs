@@ -80,7 +80,9 @@ impl World {
     fn publish_through(&self, name: &str, liar: &str, alone: bool) -> std::process::Output {
         let file = self.network_file(name, liar, alone).display().to_string();
         let data = guests::file(&self.network.path("."), &format!("{name}.csv"), name.as_bytes()).display().to_string();
-        self.network.samovar(&self.owner, &["publish", "data", &data, "--network", &file, "--json"])
+        let terms = guests::file(&self.network.path("."), "anybody.toml", b"").display().to_string();
+        let publish = ["publish", "data", &data, "--terms", &terms, "--network", &file, "--json"];
+        self.network.samovar(&self.owner, &publish)
     }
 
     /// What a node says of all nodes.

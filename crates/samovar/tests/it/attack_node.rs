@@ -166,6 +166,7 @@ fn a_node_that_was_killed_catches_up_and_takes_part_again(network: &mut Network,
     // With another one gone, the network needs it.
     network.kill(other);
     assert_eq!(answer(objects.run_in_background(network, "again"))["verified"], true);
+    publishing_goes_on_without_it(network, other);
     network.start(other);
 }
 
@@ -210,6 +211,19 @@ fn open_task(network: &Network, objects: &Objects) -> String {
     let tasks = listed["tasks"].as_array().expect("a list");
     let open = tasks.iter().find(|task| task["settled_ms"].is_null()).expect("an open task");
     open["task"].as_str().expect("an id").to_owned()
+}
+
+/// Whoever is down gets no share, and the others get theirs also where only one address is known.
+fn publishing_goes_on_without_it(network: &Network, down: usize) {
+    let owner = network.account("publisher");
+    let terms = guests::file(&network.path("."), "anybody.toml", b"").display().to_string();
+    let only = network.file_naming((down + 1) % 4);
+    for (name, file) in [("all", network.file()), ("one", only.clone()), ("more", only)] {
+        let data = guests::file(&network.path("."), name, name.as_bytes()).display().to_string();
+        let file = file.display().to_string();
+        let published = network.json(&owner, &["publish", "data", &data, "--terms", &terms, "--network", &file]);
+        assert_eq!(published["custodians"].as_array().expect("a list").len(), 3, "{published}");
+    }
 }
 
 fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(network: &mut Network, objects: &Objects) {

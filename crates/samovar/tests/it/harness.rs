@@ -71,6 +71,18 @@ impl Network {
         self.dir().join("network.toml")
     }
 
+    /// A network file that names the address of one node only.
+    pub fn file_naming(&self, node: usize) -> PathBuf {
+        let text = std::fs::read_to_string(self.file()).expect("a network file");
+        let mut parts = text.split("[[nodes]]");
+        let general = parts.next().expect("a text has a first part");
+        let api = self.api(node);
+        let entry = parts.find(|entry| entry.contains(&api)).expect("every node is named");
+        let file = self.path(&format!("only-node-{node}.toml"));
+        std::fs::write(&file, format!("{general}[[nodes]]{entry}")).expect("a writable folder");
+        file
+    }
+
     /// Starts every node and waits until each has a verdict.
     pub fn start_all(&mut self) {
         for node in 0..self.nodes.len() {

@@ -8,6 +8,7 @@
 
 mod harness;
 mod interop;
+mod liar;
 
 mod attack_lying_api;
 mod attack_node;
@@ -15,5 +16,6 @@ mod guests;
 mod openapi;
 mod operator;
 mod story;
+mod suspicion;
 mod transcripts;
 mod trying;

@@ -11,7 +11,7 @@ use self::{nodes::Nodes, story::Story};
 use crate::{
     cli::Demo,
     failure::Failure,
-    ui::{Answer, print_line},
+    ui::{Answer, print_line, with_trust},
 };
 
 /// Tells the story; succeeds only if all of it held.
@@ -32,7 +32,6 @@ pub(crate) async fn demo(args: &Demo) -> Result<Answer, Failure> {
     let json = json!({
         "verified": true,
         "nodes": args.nodes,
-        "simulated": true,
         "dir": dir,
         "program": told.program,
         "data": told.data,
@@ -44,7 +43,9 @@ pub(crate) async fn demo(args: &Demo) -> Result<Answer, Failure> {
         "payments": told.payments,
         "refused": told.refused,
         "total_ms": told.total_ms,
+        "warnings": told.trust.warnings,
     });
+    let json = with_trust(json, &told.trust);
     text.push_str(&format!(
         "\nverified: task {} in {:.1} s; everything is in {}",
         told.task,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::failure::Failure;
+use crate::failure::{Failure, OWN_FAULT};
 
 /// How long a node may take to end in order.
 const STOP: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ struct Running {
 impl Nodes {
     /// Starts a process for each configuration. Its log goes into the demo's folder.
     pub(crate) fn start(dir: &Path, configs: &[std::path::PathBuf]) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(|cause| Failure::of(&cause, ""))?;
+        let program = std::env::current_exe().map_err(|cause| Failure::of(&cause, OWN_FAULT))?;
         let mut nodes = Self(Vec::new());
         for (index, config) in configs.iter().enumerate() {
             let path = dir.join(format!("node-{index}.log"));

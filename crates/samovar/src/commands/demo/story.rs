@@ -6,7 +6,7 @@ use std::{
 };
 
 use client::{
-    Client, ClientError, Finished, Publication, Published, Request, TermsDraft, describe_terms, read_description,
+    Client, ClientError, Finished, Publication, Published, Request, TermsDraft, Trust, describe_terms, read_description,
 };
 use custody::AccountKey;
 use model::{AccountId, Allow, Input, Limits, Metering, ObjectId, ObjectKind, Payment, TaskId};
@@ -17,7 +17,7 @@ use super::{Nodes, say};
 use crate::{
     cli::Demo,
     commands::{connect_to, listings::payment_lines, offline},
-    failure::Failure,
+    failure::{Failure, OWN_FAULT},
     ui::{Phases, Show},
 };
 
@@ -58,6 +58,7 @@ pub(super) struct Told {
     pub(super) network: PathBuf,
     pub(super) phases_ms: Value,
     pub(super) payments: Vec<Payment>,
+    pub(super) trust: Trust,
     pub(super) refused: Value,
     pub(super) total_ms: u64,
 }
@@ -100,6 +101,7 @@ impl Story {
             network: created.file,
             phases_ms: phases.to_json(),
             payments: finished.payments,
+            trust: finished.trust,
             refused,
             total_ms: self.started.elapsed().as_millis() as u64,
         })
@@ -127,7 +129,7 @@ impl Story {
         let options = CreateOptions { nodes: self.nodes_wanted, name: "demo".to_owned(), ..CreateOptions::default() };
         let created = tokio::task::spawn_blocking(move || node::network::create(&dir, &options))
             .await
-            .map_err(|cause| Failure::of(&cause, ""))?
+            .map_err(|cause| Failure::of(&cause, OWN_FAULT))?
             .map_err(|cause| Failure::of(&cause, cause.hint()))?;
         self.nodes = Some(Nodes::start(&self.dir, &created.nodes)?);
         self.say(format!("  network {}", created.network));
@@ -137,8 +139,8 @@ impl Story {
 
     fn people(&self) -> Result<People, Failure> {
         let make = |name: &str| {
-            let key = AccountKey::generate().map_err(|cause| Failure::of(&cause, ""))?;
-            key.save(&self.dir.join(format!("{name}.key"))).map_err(|cause| Failure::of(&cause, ""))?;
+            let key = AccountKey::generate().map_err(|cause| Failure::of(&cause, OWN_FAULT))?;
+            key.save(&self.dir.join(format!("{name}.key"))).map_err(|cause| Failure::of(&cause, OWN_FAULT))?;
             Ok::<_, Failure>(key)
         };
         Ok(People { hospital: make("hospital")?, institute: make("institute")?, requester: make("requester")? })
@@ -321,7 +323,10 @@ impl Story {
     ) -> Result<Value, Failure> {
         self.chapter("Refused: the same request with a program that is not on the hospital's list");
         let program = match client.run(key, &request(other, data), &self.dir.join("refused"), &()).await {
-            Err(ClientError::Refused { error, .. }) => error,
+            // Any other refusal would show something else.
+            Err(ClientError::Refused { error, .. }) if error.starts_with(&format!("{other} is not on the list")) => {
+                error
+            }
             Err(error) => return Err(error.into()),
             Ok(_) => {
                 return Err(Failure::new(
@@ -340,8 +345,8 @@ impl Story {
         let Err(proof) = proof::verify(&bytes, &network) else {
             return Err(Failure::new("a changed proof was verified", "this is a bug; do not use this build"));
         };
-        self.say(format!("  {}", Failure::of(&proof, "").error));
-        Ok(json!({ "program": program, "proof": Failure::of(&proof, "").error }))
+        self.say(format!("  {}", client::chain(&proof)));
+        Ok(json!({ "program": program, "proof": client::chain(&proof) }))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, Failure> {
