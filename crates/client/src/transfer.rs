@@ -17,6 +17,12 @@ use crate::{
 /// How long a node may take to fetch everything under a CID from the others.
 const ACKNOWLEDGE_MS_MAX: u64 = 10 * 60 * 1000;
 
+/// A node that may store something, and the API to ask; `node` where that API is another one's.
+struct Storer {
+    api: String,
+    node: Option<NodeId>,
+}
+
 impl Client {
     /// A block store in a folder of its own that is removed with the returned guard.
     pub(crate) fn scratch_store(&self) -> Result<(tempfile::TempDir, Store), ClientError> {
@@ -67,11 +73,9 @@ impl Client {
         let genesis = self.genesis().await?;
         let needed = genesis.limits.copies as usize;
         let until_ms = crate::client::now_ms() + genesis.limits.storage_ms;
-        let mut candidates: Vec<String> = self.nodes.order();
-        candidates.sort_by_key(|node| node != first);
-        let mut waiting = candidates.into_iter();
+        let mut waiting = self.storers(first).await?.into_iter();
         let mut asked: futures::stream::FuturesUnordered<_> =
-            waiting.by_ref().take(needed).map(|node| self.acknowledge(node, root)).collect();
+            waiting.by_ref().take(needed).map(|storer| self.acknowledge(storer, root)).collect();
         let (mut acks, mut tried) = (Vec::<Signed<StorageAck>>::new(), Vec::new());
         while acks.len() < needed {
             let Some((node, answer)) = asked.next().await else {
@@ -83,18 +87,32 @@ impl Client {
                 Err(miss) => tried.push(Skipped { node, why: miss.why() }),
             }
             if acks.len() + asked.len() < needed {
-                asked.extend(waiting.next().map(|node| self.acknowledge(node, root)));
+                asked.extend(waiting.next().map(|storer| self.acknowledge(storer, root)));
             }
         }
         acks.sort_by_key(|ack| ack.unverified().node);
         Ok(acks)
     }
 
-    async fn acknowledge(&self, node: String, root: &ContentId) -> (String, Result<Signed<StorageAck>, Miss>) {
-        let path = format!("/v1/content/{root}/acknowledge");
+    /// Whom to ask for copies: the nodes whose addresses are known, `first` before the others, then those that `first`
+    /// can ask.
+    async fn storers(&self, first: &str) -> Result<Vec<Storer>, ClientError> {
+        let mut known: Vec<String> = self.nodes.order();
+        known.sort_by_key(|node| node != first);
+        let mut storers: Vec<Storer> = known.into_iter().map(|api| Storer { api, node: None }).collect();
+        let (_, nodes) = self.nodes().await?;
+        for node in nodes.iter().filter(|node| node.is_fresh(0) && self.api_of(&node.id()).is_none()) {
+            storers.push(Storer { api: first.to_owned(), node: Some(node.id()) });
+        }
+        Ok(storers)
+    }
+
+    async fn acknowledge(&self, storer: Storer, root: &ContentId) -> (String, Result<Signed<StorageAck>, Miss>) {
+        let named = storer.node.map_or_else(String::new, |node| format!("?node={node}"));
+        let path = format!("/v1/content/{root}/acknowledge{named}");
         let question = Question { timeout_ms: ACKNOWLEDGE_MS_MAX, ..Question::post(&path, Vec::new()) };
-        let answer = self.nodes.ask_one(&node, question).await.and_then(|bytes| decode(&bytes));
-        (node, answer)
+        let answer = self.nodes.ask_one(&storer.api, question).await.and_then(|bytes| decode(&bytes));
+        (storer.api, answer)
     }
 
     fn check_ack(

@@ -24,8 +24,9 @@ const ANSWERING_MAX: usize = 32;
 /// Questions about progress under way at a time, to all nodes together. They are for showing, and anybody with a browser causes
 /// them: they must not use up the turns that other nodes give this one.
 const PROGRESS_MAX: usize = 4;
-/// Deposits handed on at a time, for the same reason.
+/// Deposits, and questions for storage, handed on at a time, for the same reason.
 const DEPOSITS_MAX: usize = 4;
+const STORES_MAX: usize = 4;
 /// How long a peer may take for an answer that needs no work.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a peer may take to fetch what it is asked to store.
@@ -133,12 +134,13 @@ pub(crate) struct Peers {
     peer: content::Peer,
     progress: Arc<Semaphore>,
     deposits: Arc<Semaphore>,
+    stores: Arc<Semaphore>,
 }
 
 impl Peers {
     pub(crate) fn new(peer: content::Peer) -> Self {
         let turns = |most| Arc::new(Semaphore::new(most));
-        Self { peer, progress: turns(PROGRESS_MAX), deposits: turns(DEPOSITS_MAX) }
+        Self { peer, progress: turns(PROGRESS_MAX), deposits: turns(DEPOSITS_MAX), stores: turns(STORES_MAX) }
     }
 
     /// How many content peers are connected.
@@ -177,6 +179,16 @@ impl Peers {
             Reply::Stored(ack) => Ok(*ack),
             _ => Err(NoAnswer::Unexpected(node)),
         }
+    }
+
+    /// Asks a node to store something for a stranger.
+    pub(crate) async fn store_for_stranger(
+        &self,
+        node: NodeId,
+        root: ContentId,
+    ) -> Result<Signed<StorageAck>, NoAnswer> {
+        let _turn = self.stores.acquire().await;
+        self.store(node, root).await
     }
 
     /// Hands a share to the custodian it is for.

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     body::Body as HttpBody,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::HeaderMap,
 };
 use content::{FetchError, StoreError, UnixFsError, car::CarError};
@@ -13,6 +13,7 @@ use model::{
     ContentId, NodeId,
     api::{DepositRequest, Uploaded},
 };
+use serde::Deserialize;
 
 use super::{
     Api,
@@ -71,9 +72,31 @@ fn not_received(cause: &CarError) -> Refused {
     }
 }
 
-/// Fetches every block under a CID from whoever has it, keeps it, and signs a storage acknowledgement.
-pub(crate) async fn acknowledge(State(api): State<Arc<Api>>, headers: HeaderMap, Path(cid): Path<String>) -> Answer {
+/// `?node=did:key:…`
+#[derive(Deserialize)]
+pub(crate) struct Storer {
+    node: Option<String>,
+}
+
+/// Fetches every block under a CID from whoever has it, keeps it, and signs a storage acknowledgement; or asks the node
+/// that is named to do so, for those who do not know its address.
+pub(crate) async fn acknowledge(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    Path(cid): Path<String>,
+    query: Query<Storer>,
+) -> Answer {
     let root: ContentId = parse(&cid)?;
+    let storer = query.node.as_deref().map(parse::<NodeId>).transpose()?;
+    if let Some(storer) = storer.filter(|storer| *storer != api.node) {
+        if api.chain.genesis().validator(&storer).is_none() {
+            return Err(Refused::unknown(format!("{storer} is no node of this network")));
+        }
+        return match api.peers.store_for_stranger(storer, root).await {
+            Ok(ack) => Ok(Form::accepted(&headers).answer(&ack)),
+            Err(cause) => Err(Refused::unavailable(cause.to_string())),
+        };
+    }
     match api.storage.acknowledge(root).await {
         Ok(ack) => Ok(Form::accepted(&headers).answer(&ack)),
         Err(cause @ NotStored::Fetch(FetchError::Store(_))) => Err(Refused::internal(&cause)),
