@@ -205,7 +205,7 @@ impl Client {
     }
 }
 
-/// Judges the evidence behind a node's verdict as its appraisers did, as of the moment when the verdict was accepted.
+/// Judges the evidence behind a node's verdict as its appraisers did, as of the last moment at which they may have voted.
 ///
 /// # Errors
 /// [`NotAppraised`].
@@ -223,11 +223,10 @@ pub fn judge(
     if evidence.window != verdict.window {
         return Err(NotAppraised::Other("window"));
     }
-    // The ledger ends a verdict so long after it was accepted.
-    let accepted_ms = verdict.expires_ms.saturating_sub(genesis.appraisal.verdict_ms);
-    let expectation =
-        Expectation::of_genesis(genesis, *network, &verdict.node, verdict.window, evidence.block, accepted_ms)
-            .ok_or(NotAppraised::NotApproved)?;
+    // The ledger ends a verdict so long after it became final.
+    let verdict_ms = verdict.expires_ms.saturating_sub(genesis.appraisal.verdict_ms);
+    let expectation = Expectation::of_verdict(genesis, *network, verdict, verdict_ms, evidence.block)
+        .ok_or(NotAppraised::NotApproved)?;
     let appraised = attest::appraise(evidence, log, &expectation)?;
     if appraised.result() != verdict.result {
         return Err(NotAppraised::Other("outcome"));

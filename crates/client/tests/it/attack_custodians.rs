@@ -73,7 +73,7 @@ fn evidence_that_does_not_carry_its_verdict_is_refused() {
         ("another registration", |case| case.node.registration.sealing_key.0[0] ^= 1),
         ("another window", |case| case.node.verdict.window += 1),
         ("another outcome", |case| case.node.verdict.result.release_counter += 1),
-        ("does not pass", |case| case.node.verdict.expires_ms += case.genesis.appraisal.evidence_age_ms_max),
+        ("does not pass", |case| case.genesis.appraisal.window_ms *= 2),
         ("does not pass", |case| case.log.entries.clear()),
         ("does not pass", |case| case.evidence.tpm.signature.0[20] ^= 1),
         ("approved no such node", |case| case.genesis.validators.clear()),
