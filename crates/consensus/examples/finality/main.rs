@@ -154,7 +154,9 @@ fn main() {
     let mut idle = Validators::start(|_| Arc::new(Nothing));
     let mut full = Validators::start(|net| Arc::new(counter::Counter { network: net.id() }));
     for _ in 0..WARM_UP {
-        (bare.time(), idle.time(), full.time());
+        bare.time();
+        idle.time();
+        full.time();
     }
     // In turn, so that whatever else this machine does hits all of them alike.
     let mut times = [Vec::new(), Vec::new(), Vec::new()];

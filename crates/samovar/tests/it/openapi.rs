@@ -113,7 +113,7 @@ fn is_of_type(value: &Value, name: &str) -> bool {
 /// The patterns of the document are a beginning and one repeated class: `^bafy[a-z2-7]{55}$`, `^([0-9a-f]{2})*$`.
 fn is_like(text: &str, pattern: &str) -> bool {
     if pattern == "^([0-9a-f]{2})*$" {
-        return text.len() % 2 == 0 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
+        return text.len().is_multiple_of(2) && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
     }
     let inner = pattern.strip_prefix('^').and_then(|pattern| pattern.strip_suffix("}$")).expect("a simple pattern");
     let (start, class) = inner.split_once('[').expect("a class");
