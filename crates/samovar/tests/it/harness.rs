@@ -148,14 +148,12 @@ impl Network {
         poll_or(&format!("node {node} says {phase}"), seen, || tail(&self.log(node)));
     }
 
-    /// Every file of a node's block store.
+    /// Every block in a node's store: just written, to go when room is needed, or to stay.
     pub fn blocks(&self, node: usize) -> std::collections::BTreeSet<PathBuf> {
-        let store = self.dir().join(format!("node-{node}/blocks/blocks"));
-        let folders = std::fs::read_dir(store).expect("a block store").flatten();
-        folders
-            .flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten())
-            .map(|file| file.path())
-            .collect()
+        let store = self.dir().join(format!("node-{node}/blocks"));
+        let in_folder = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path());
+        let within = |sub: &str| in_folder(store.join(sub)).flat_map(in_folder).collect::<Vec<_>>();
+        within("cache").into_iter().chain(within("blocks")).chain(in_folder(store.join("staged"))).collect()
     }
 
     /// Tells one node to stop, as an init system would, and waits until it has. Returns its exit code; none if it had not yet begun
