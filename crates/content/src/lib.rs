@@ -15,6 +15,7 @@ pub mod bitswap;
 mod block;
 pub mod car;
 mod peer;
+mod protobuf;
 mod store;
 pub mod unixfs;
 

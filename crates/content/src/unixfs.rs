@@ -13,11 +13,12 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use model::{ContentId, Digest};
 use multihash_codetable::Code;
-use rust_unixfs::file::adder::{BalancedCollector, Chunker, FileAdder, parse_file_branch};
+use rust_unixfs::file::adder::{BalancedCollector, Chunker, FileAdder};
 
 use crate::{
     Block, BlockError, Hold, Store, StoreError,
     block::{DAG_PB, RAW, content_id},
+    protobuf::{Value, Wrong, for_each_field, take_varint},
     store::FLUSH_BYTES,
 };
 
@@ -496,24 +497,98 @@ impl Link {
 }
 
 /// The size and the links of an inner vertex of a file.
-fn parse_inner(cid: &ContentId, data: &[u8]) -> Result<(u64, Vec<Link>), UnixFsError> {
-    let branch = parse_file_branch(data)
-        .ok_or_else(|| not_a_file(cid, "neither a raw leaf nor a vertex with links and without metadata"))?;
+fn parse_inner(cid: &ContentId, data: &Bytes) -> Result<(u64, Vec<Link>), UnixFsError> {
+    let vertex = read_vertex(data).ok().filter(|vertex| vertex.file.is_plain() && !vertex.links.is_empty());
+    let sized = vertex.filter(|vertex| vertex.links.len() == vertex.file.sizes.len());
+    let Vertex { links: targets, file } =
+        sized.ok_or_else(|| not_a_file(cid, "neither a raw leaf nor a vertex with links and without metadata"))?;
     let mut total: u64 = 0;
-    let mut links = Vec::with_capacity(branch.links.len());
-    for link in branch.links {
-        let target = content_id(link.cid).map_err(|_| not_a_file(cid, "a link to a foreign kind of CID"))?;
+    let mut links = Vec::with_capacity(targets.len());
+    for (target, bytes) in targets.into_iter().zip(file.sizes) {
+        let target = cid::Cid::try_from(&target[..]).ok().and_then(|cid| content_id(cid).ok());
+        let target = target.ok_or_else(|| not_a_file(cid, "a link to a foreign kind of CID"))?;
         let codec = target.0.codec();
         if ![RAW, DAG_PB].contains(&codec) {
             return Err(not_a_file(cid, "a link to something else than a leaf or a vertex"));
         }
-        if link.blocksize == 0 || (codec == RAW && link.blocksize > Block::BYTES_MAX as u64) {
+        if bytes == 0 || (codec == RAW && bytes > Block::BYTES_MAX as u64) {
             return Err(not_a_file(cid, "a link with an impossible size"));
         }
-        total = total.checked_add(link.blocksize).ok_or_else(|| not_a_file(cid, "sizes overflow"))?;
-        links.push(Link { codec, digest: target.hash(), bytes: link.blocksize });
+        total = total.checked_add(bytes).ok_or_else(|| not_a_file(cid, "sizes overflow"))?;
+        links.push(Link { codec, digest: target.hash(), bytes });
     }
-    if total == branch.filesize { Ok((total, links)) } else { Err(not_a_file(cid, "sizes do not add up")) }
+    if total == file.bytes { Ok((total, links)) } else { Err(not_a_file(cid, "sizes do not add up")) }
+}
+
+/// A dag-pb vertex (IPLD specification) around UnixFS.
+#[derive(Default)]
+struct Vertex {
+    /// Where its links lead: binary CIDs.
+    links: Vec<Bytes>,
+    file: FileNode,
+}
+
+/// The UnixFS message inside.
+#[derive(Default)]
+struct FileNode {
+    kind: u64,
+    bytes: u64,
+    /// The size of what is under each link.
+    sizes: Vec<u64>,
+    has_metadata: bool,
+}
+
+impl FileNode {
+    fn is_plain(&self) -> bool {
+        const FILE: u64 = 2;
+        self.kind == FILE && !self.has_metadata
+    }
+}
+
+/// Every link takes more bytes than it costs here, and every size at least one, so the block bounds both lists.
+fn read_vertex(data: &Bytes) -> Result<Vertex, Wrong> {
+    let mut vertex = Vertex::default();
+    for_each_field::<Wrong>(data, &mut |field| {
+        match field {
+            (2, Value::Bytes(link)) => vertex.links.push(read_link(&link)?),
+            (1, Value::Bytes(file)) => vertex.file = read_file_node(&file)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(vertex)
+}
+
+fn read_link(link: &Bytes) -> Result<Bytes, Wrong> {
+    let mut target = Bytes::new();
+    for_each_field::<Wrong>(link, &mut |field| {
+        if let (1, Value::Bytes(cid)) = field {
+            target = cid;
+        }
+        Ok(())
+    })?;
+    Ok(target)
+}
+
+fn read_file_node(bytes: &Bytes) -> Result<FileNode, Wrong> {
+    let mut file = FileNode::default();
+    for_each_field::<Wrong>(bytes, &mut |field| {
+        match field {
+            (1, Value::Integer(kind)) => file.kind = kind,
+            (3, Value::Integer(bytes)) => file.bytes = bytes,
+            (4, Value::Integer(bytes)) => file.sizes.push(bytes),
+            (4, Value::Bytes(packed)) => {
+                let mut rest = &packed[..];
+                while !rest.is_empty() {
+                    file.sizes.push(take_varint(&mut rest)?);
+                }
+            }
+            (7 | 8, _) => file.has_metadata = true, // mode, mtime
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(file)
 }
 
 /// Reads an inner vertex; for the fuzzer and for tests. Returns the file size it declares and its number of links.
@@ -522,7 +597,7 @@ fn parse_inner(cid: &ContentId, data: &[u8]) -> Result<(u64, Vec<Link>), UnixFsE
 /// [`UnixFsError::NotAFile`].
 pub fn decode_inner(data: &[u8]) -> Result<(u64, usize), UnixFsError> {
     let cid = ContentId::of_raw(data);
-    parse_inner(&cid, data).map(|(bytes, links)| (bytes, links.len()))
+    parse_inner(&cid, &Bytes::copy_from_slice(data)).map(|(bytes, links)| (bytes, links.len()))
 }
 
 fn not_a_file(cid: &ContentId, reason: &'static str) -> UnixFsError {

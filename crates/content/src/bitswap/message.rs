@@ -17,6 +17,7 @@ use model::Digest;
 use crate::{
     Block,
     block::{CID_BYTES_MAX, SHA2_256},
+    protobuf::{LENGTH_DELIMITED, Value, Wrong, for_each_field, put_field, put_integer, put_varint, take_varint},
 };
 
 /// Most bytes of a message, its length prefix apart (bitswap specification).
@@ -49,6 +50,15 @@ pub enum MessageError {
     /// A CID, a prefix or a block is longer than any can be.
     #[error("a bitswap message has a field that is too long: {0}")]
     FieldTooLong(&'static str),
+}
+
+impl From<Wrong> for MessageError {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Truncated => Self::Truncated,
+            Wrong::Malformed => Self::Malformed,
+        }
+    }
 }
 
 /// What an entry of a wantlist asks for.
@@ -146,7 +156,7 @@ impl Message {
             return Err(MessageError::TooLong);
         }
         let mut message = Self::default();
-        for_each_field(bytes, &mut |field| match field {
+        for_each_field::<MessageError>(bytes, &mut |field| match field {
             (1, Value::Bytes(wantlist)) => message.decode_wantlist(&wantlist),
             (3, Value::Bytes(payload)) => push(&mut message.blocks, decode_payload(&payload)?, BLOCKS_MAX, "blocks"),
             (4, Value::Bytes(presence)) => {
@@ -158,7 +168,7 @@ impl Message {
     }
 
     fn decode_wantlist(&mut self, bytes: &Bytes) -> Result<(), MessageError> {
-        for_each_field(bytes, &mut |field| match field {
+        for_each_field::<MessageError>(bytes, &mut |field| match field {
             (1, Value::Bytes(entry)) => push(&mut self.entries, decode_entry(&entry)?, WANTS_MAX, "wants"),
             (2, Value::Integer(full)) => {
                 self.full = full != 0;
@@ -208,7 +218,7 @@ impl Message {
 
 fn decode_entry(bytes: &Bytes) -> Result<Entry, MessageError> {
     let mut entry = Entry { cid: Bytes::new(), cancel: false, wanted: Wanted::Block, send_dont_have: false };
-    for_each_field(bytes, &mut |field| {
+    for_each_field::<MessageError>(bytes, &mut |field| {
         match field {
             (1, Value::Bytes(cid)) => entry.cid = copied(&cid)?,
             (3, Value::Integer(cancel)) => entry.cancel = cancel != 0,
@@ -223,7 +233,7 @@ fn decode_entry(bytes: &Bytes) -> Result<Entry, MessageError> {
 
 fn decode_payload(bytes: &Bytes) -> Result<Payload, MessageError> {
     let mut payload = Payload { prefix: Bytes::new(), data: Bytes::new() };
-    for_each_field(bytes, &mut |field| {
+    for_each_field::<MessageError>(bytes, &mut |field| {
         match field {
             (1, Value::Bytes(prefix)) => payload.prefix = bounded(prefix, PREFIX_BYTES_MAX, "prefix")?,
             (2, Value::Bytes(data)) => payload.data = bounded(data, Block::BYTES_MAX, "block")?,
@@ -236,7 +246,7 @@ fn decode_payload(bytes: &Bytes) -> Result<Payload, MessageError> {
 
 fn decode_presence(bytes: &Bytes) -> Result<Presence, MessageError> {
     let mut presence = Presence { cid: Bytes::new(), have: true };
-    for_each_field(bytes, &mut |field| {
+    for_each_field::<MessageError>(bytes, &mut |field| {
         match field {
             (1, Value::Bytes(cid)) => presence.cid = copied(&cid)?,
             (2, Value::Integer(kind)) => presence.have = kind == 0,
@@ -299,79 +309,6 @@ fn put_payload_head(out: &mut Vec<u8>, block: &Payload) {
     put_varint(out, 3 << 3 | LENGTH_DELIMITED);
     put_varint(out, (head.len() + block.data.len()) as u64);
     out.extend_from_slice(&head);
-}
-
-// --- protobuf: just enough of it ---------------------------------------------------------------------------------------
-
-const VARINT: u64 = 0;
-const FIXED_64: u64 = 1;
-const LENGTH_DELIMITED: u64 = 2;
-const FIXED_32: u64 = 5;
-
-enum Value {
-    Integer(u64),
-    Bytes(Bytes),
-}
-
-fn for_each_field(
-    bytes: &Bytes,
-    each: &mut dyn FnMut((u64, Value)) -> Result<(), MessageError>,
-) -> Result<(), MessageError> {
-    let mut rest = &bytes[..];
-    while !rest.is_empty() {
-        let key = take_varint(&mut rest)?;
-        let field = key >> 3;
-        match key & 7 {
-            VARINT => each((field, Value::Integer(take_varint(&mut rest)?)))?,
-            LENGTH_DELIMITED => {
-                let len = usize::try_from(take_varint(&mut rest)?).map_err(|_| MessageError::Truncated)?;
-                let value = take(&mut rest, len)?;
-                each((field, Value::Bytes(bytes.slice_ref(value))))?;
-            }
-            FIXED_64 => drop(take(&mut rest, 8)?),
-            FIXED_32 => drop(take(&mut rest, 4)?),
-            _ => return Err(MessageError::Malformed),
-        }
-    }
-    Ok(())
-}
-
-fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], MessageError> {
-    let (value, after) = rest.split_at_checked(len).ok_or(MessageError::Truncated)?;
-    *rest = after;
-    Ok(value)
-}
-
-fn take_varint(rest: &mut &[u8]) -> Result<u64, MessageError> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (&byte, after) = rest.split_first().ok_or(MessageError::Truncated)?;
-        *rest = after;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(MessageError::Malformed)
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_integer(out: &mut Vec<u8>, field: u64, value: u64) {
-    put_varint(out, field << 3 | VARINT);
-    put_varint(out, value);
-}
-
-fn put_field(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
-    put_varint(out, field << 3 | LENGTH_DELIMITED);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

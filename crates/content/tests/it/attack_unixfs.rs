@@ -147,6 +147,37 @@ fn bytes_that_are_no_vertex_are_refused() {
     }
 }
 
+/// A link of one byte in which a field begins that goes on behind it, with a length that wraps around: thirteen bytes from
+/// anybody. A reader that keeps positions instead of slices goes back and forth between them for ever.
+#[test]
+fn lengths_that_lead_out_of_their_message_are_refused() {
+    for back in 0xf0..=0xff {
+        let length = [back, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        for link in [&[0x12, 0x01][..], &[0x12, 0x02, 0x0a], &[0x12, 0x03, 0x0a, 0x24]] {
+            assert!(unixfs::decode_inner(&[link, &[0x72], &length].concat()).is_err());
+        }
+    }
+}
+
+#[test]
+fn every_change_of_a_vertex_is_read_or_refused() {
+    let (_dir, store) = store();
+    let leaves = [leaf(&store, 10), leaf(&store, 200), leaf(&store, 3)];
+    let root = vertex(&store, 213, &[(leaves[0], 10), (leaves[1], 200), (leaves[2], 3)]);
+    let good = store.get(&root).unwrap().unwrap().into_data();
+    assert_eq!(unixfs::decode_inner(&good).unwrap(), (213, 3));
+    for at in 0..good.len() {
+        let _ = unixfs::decode_inner(&good[..at]);
+        for byte in 0..=u8::MAX {
+            let mut other = good.to_vec();
+            other[at] = byte;
+            let _ = unixfs::decode_inner(&other);
+            other.insert(at, byte);
+            let _ = unixfs::decode_inner(&other);
+        }
+    }
+}
+
 #[test]
 fn a_missing_leaf_is_named() {
     let (_dir, store) = store();
