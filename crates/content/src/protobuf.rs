@@ -1,8 +1,8 @@
 //! Protobuf: just enough of it for bitswap messages and UnixFS vertices.
 //!
 //! Why not `quick-protobuf`, which `rust-unixfs` reads vertices with: a field that is longer than the message around it takes
-//! its reader past the end of that message, and from there a length of nearly 2^64 takes it back. A block of a few bytes from
-//! anybody kept it reading for ever.
+//! its reader past the end of that message, where it panics; without overflow checks a length of nearly 2^64 takes it back from
+//! there, and a block of a few bytes from anybody keeps it reading for ever.
 
 use bytes::Bytes;
 

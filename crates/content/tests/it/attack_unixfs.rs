@@ -148,7 +148,7 @@ fn bytes_that_are_no_vertex_are_refused() {
 }
 
 /// A link of one byte in which a field begins that goes on behind it, with a length that wraps around: thirteen bytes from
-/// anybody. A reader that keeps positions instead of slices goes back and forth between them for ever.
+/// anybody. A reader that keeps positions instead of slices panics, or goes back and forth between them for ever.
 #[test]
 fn lengths_that_lead_out_of_their_message_are_refused() {
     for back in 0xf0..=0xff {
