@@ -344,8 +344,9 @@ mod tests {
         }
         assert_eq!(wanted.fetched(&Digest::of(&body(last, 8))), Some(body(last, 8)));
         assert_eq!(wanted.fetched(&Digest::of(&body(0, 8))), None);
-        assert_eq!((wanted.inner().fetched.len(), wanted.inner().order.len()), (FETCHED_MAX, FETCHED_MAX));
         assert!(wanted.list(1).is_empty());
+        let inner = wanted.inner();
+        assert_eq!((inner.fetched.len(), inner.order.len()), (FETCHED_MAX, FETCHED_MAX));
     }
 
     #[test]
