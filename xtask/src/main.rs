@@ -60,10 +60,16 @@ fn demo(flags: &[String]) -> anyhow::Result<()> {
     if status.success() { Ok(()) } else { bail!("the demo did not hold ({status})") }
 }
 
-/// The cargo that runs us.
+/// The cargo that runs us, without what it says of this package: build scripts that look at it (ring's) would run again,
+/// and a good part of the workspace with them, each time somebody uses cargo by itself and then xtask.
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
