@@ -16,7 +16,7 @@ use custody::{
 };
 use finality::Finalized;
 use model::{
-    Canonical, ContentId, DepositAck, Fact, NodeId, Record, ReleaseRequest, Signed, TaskId, Verdict,
+    Assignment, Canonical, ContentId, DepositAck, Fact, NodeId, Record, ReleaseRequest, Signed, Task, Verdict,
     api::DepositRequest,
 };
 
@@ -26,7 +26,7 @@ use crate::{
     chain::{Chain, ChainError},
     config::Layout,
     evidence,
-    index::Index,
+    index::{Facts, Index},
     journal::{Journal, JournalError},
     metrics::Metrics,
     peers::Reply,
@@ -245,29 +245,30 @@ impl Custody {
     /// Everything this node has found final about a task, for one attempt at it.
     async fn facts(&self, request: &ReleaseRequest) -> Result<Result<ReleaseFacts, FactsError>, Failed> {
         let task = request.task;
-        let known = |facts: &crate::index::Facts| {
-            facts
-                .open_task(&task)
-                .and_then(|open| open.assignment.as_ref())
-                .is_some_and(|it| it.digest == request.assignment)
-        };
         // The executor may have read its block a moment earlier.
-        self.index.until(CATCH_UP_MAX, known).await;
+        self.index.until(CATCH_UP_MAX, |facts| assignment_place(facts, request).is_some()).await;
+        let Some((asked, assignment)) = self.asked(request)? else {
+            return Ok(Err(FactsError { task, what: "assignment" }));
+        };
+        let places = || evidence::places_now(&self.index.facts(), &asked, &assignment);
         let finalized = |places: Vec<u64>| async move {
             let (head, records) = self.chain.finalized(&places).await?;
             Ok::<_, Failed>((head.height(), (head, records)))
         };
-        Ok(match look_until_all(&self.index, || self.places(&task), finalized).await? {
+        Ok(match look_until_all(&self.index, places, finalized).await? {
             Ok((head, records)) => ReleaseFacts::from_records(head, task, request.assignment, records),
             Err(what) => Err(FactsError { task, what }),
         })
     }
 
-    fn places(&self, task: &TaskId) -> Option<Vec<u64>> {
-        let facts = self.index.facts();
-        let open = facts.open_task(task)?;
-        let current = open.assignment.as_ref()?;
-        evidence::places_now(&facts, &open.task, &current.assignment)
+    /// The task and the assignment that a request is about. They may be over: that is for the machine to say.
+    fn asked(&self, request: &ReleaseRequest) -> Result<Option<(Task, Assignment)>, Failed> {
+        let places = assignment_place(&self.index.facts(), request);
+        let Some((task, assignment)) = places else { return Ok(None) };
+        match (self.chain.record(task)?.fact, self.chain.record(assignment)?.fact) {
+            (Fact::Task(task), Fact::Assignment(assignment)) => Ok(Some((*task, *assignment))),
+            _ => Ok(None),
+        }
     }
 
     /// Appraises the evidence behind a verdict and tells the machine.
@@ -399,8 +400,14 @@ impl Custody {
     }
 }
 
+/// Places of the task and of the attempt at it that a request is about.
+fn assignment_place(facts: &Facts, request: &ReleaseRequest) -> Option<(u64, u64)> {
+    let entry = facts.task(&request.task)?;
+    Some((entry.task, *entry.assignments.get(&request.attempt)?))
+}
+
 /// Records as of one head, and all that matter up to it: the head may be younger than what the index had read, and what came
-/// between counts as well, such as terms with a higher serial (R5). `finalized` returns the height of its head first.
+/// between counts as well, such as a settlement (R2) or terms with a higher serial (R5). `finalized` returns the height of its head first.
 async fn look_until_all<T, E, F: Future<Output = Result<(u64, T), E>>>(
     index: &Index,
     places: impl Fn() -> Option<Vec<u64>>,
@@ -414,7 +421,7 @@ async fn look_until_all<T, E, F: Future<Output = Result<(u64, T), E>>>(
             return Ok(Ok(found));
         }
     }
-    Ok(Err("state of its terms"))
+    Ok(Err("state of now"))
 }
 
 fn log_unappraised(node: &NodeId, evidence: &ContentId, cause: &(dyn std::error::Error + 'static)) {
@@ -488,6 +495,6 @@ mod tests {
         let index = Index::default();
         read(&index, 1);
         let (found, looks) = look(&index, &[2, 3, 4, 5, 6]).await;
-        assert_eq!((found, looks), (Err("state of its terms"), LOOKS_MAX));
+        assert_eq!((found, looks), (Err("state of now"), LOOKS_MAX));
     }
 }

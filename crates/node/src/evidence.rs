@@ -27,9 +27,10 @@ pub(crate) fn places(facts: &Facts, task: &Task, assignment: &Assignment) -> Opt
     Some(places)
 }
 
-/// [`places`], and the terms that hold now: what a custodian decides by.
+/// [`places`], the terms that hold now, and how far the task is, be it over or not: what a custodian decides by.
 pub(crate) fn places_now(facts: &Facts, task: &Task, assignment: &Assignment) -> Option<Vec<u64>> {
     let mut places = places(facts, task, assignment)?;
+    places.extend(facts.task(&assignment.task)?.progress());
     for id in task.objects() {
         places.extend(facts.object(&id)?.latest());
     }
@@ -93,5 +94,138 @@ fn evidence_of(record: &Record) -> Option<ContentId> {
     match &record.fact {
         Fact::Verdict(verdict) => Some(verdict.evidence),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{
+        AccountId, Blob, Bytes32, Bytes48, Bytes64, Deposit, Digest, Limits, Manifest, Metering, NetworkId, ObjectKind,
+        PublishedObject, Registration, Round, Seal, Seed, Settlement, Signed, Suite, Verdict,
+    };
+
+    use super::*;
+    use crate::index::BlockFacts;
+
+    const NODE: AccountId = AccountId([1; 32]);
+
+    fn seed() -> Seed {
+        Seed { round: Round { epoch: 0, view: 1 }, signature: Bytes48([0; 48]) }
+    }
+
+    fn program() -> PublishedObject {
+        let nothing = ContentId::of_raw(b"");
+        let seal = Seal {
+            suite: Suite::Aes256GcmXWing,
+            salt: Bytes32([0; 32]),
+            key_commitment: Bytes32([0; 32]),
+            chunk_bytes: 1,
+            chunks: 1,
+            plaintext_root: Digest([0; 32]),
+            sealed_meta: Blob(Vec::new()),
+        };
+        let manifest = Manifest {
+            kind: ObjectKind::Program,
+            owner: NODE,
+            ciphertext: nothing,
+            ciphertext_bytes: 1,
+            leaves: nothing,
+            seal,
+            description: None,
+            sample: None,
+        };
+        let manifest = Signed::assemble(manifest, Bytes64([0; 64]));
+        let deposit =
+            Deposit { object: manifest.object_id(), owner: NODE, epoch: 1, threshold: 1, custodians: Vec::new() };
+        let deposit = Signed::assemble(deposit, Bytes64([0; 64]));
+        PublishedObject { manifest, deposit, deposit_acks: Vec::new(), storage: Vec::new() }
+    }
+
+    fn task(program: &PublishedObject) -> Task {
+        Task {
+            requester: NODE,
+            nonce: 1,
+            program: program.manifest.object_id(),
+            inputs: Vec::new(),
+            args: Vec::new(),
+            limits: Limits { run_ms: 1, memory_bytes: 1, output_bytes: 1 },
+            metering: Metering::None,
+            seed: Bytes32([0; 32]),
+            result_key: Blob(Vec::new()),
+            price_max: 1,
+        }
+    }
+
+    fn registration() -> Registration {
+        Registration {
+            node: NODE,
+            sealing_key: Blob(Vec::new()),
+            operator: String::new(),
+            region: String::new(),
+            endorsement: Digest([0; 32]),
+            attestation_key: Blob(Vec::new()),
+        }
+    }
+
+    fn verdict(registration: &Registration) -> Verdict {
+        Verdict {
+            node: NODE,
+            registration: registration.digest(),
+            evidence: ContentId::of_raw(b""),
+            window: 1,
+            result: model::AttestationResult { simulated: true, self_measured: true, release_counter: 1 },
+            seed: seed(),
+            drawn: Vec::new(),
+            votes: Vec::new(),
+            expires_ms: 1,
+        }
+    }
+
+    fn assignment(task: TaskId, attempt: u8, verdict: Digest) -> Assignment {
+        Assignment {
+            task,
+            attempt,
+            executor: NODE,
+            seed: seed(),
+            eligible_root: Digest([0; 32]),
+            eligible_size: 1,
+            index: 0,
+            path: Vec::new(),
+            verdict,
+            terms: Vec::new(),
+            output_bytes_max: 1,
+            deadline_ms: 1,
+        }
+    }
+
+    /// Reads a fact as the block and the record number `place`. Returns the digest of its record.
+    fn read(index: &Index, place: u64, fact: Fact) -> Digest {
+        let record = Record { network: NetworkId([0; 32]), height: place, time_ms: place, fact }.to_bytes();
+        let digest = Digest::of(&record);
+        let records = [(place, record)];
+        assert!(index.read_block(&BlockFacts { height: place, time_ms: place, records: &records }).is_empty());
+        digest
+    }
+
+    #[test]
+    fn a_custodian_is_given_all_attempts_and_the_settlement_whichever_attempt_it_is_asked_for() {
+        let index = Index::default();
+        let (program, registration) = (program(), registration());
+        let task = task(&program);
+        let id = task.id();
+        let vouched = verdict(&registration);
+        read(&index, 1, Fact::Object(Box::new(program)));
+        read(&index, 2, Fact::Registration(Box::new(registration)));
+        let verdict = read(&index, 3, Fact::Verdict(Box::new(vouched)));
+        read(&index, 4, Fact::Task(Box::new(task.clone())));
+        let first = assignment(id, 1, verdict);
+        read(&index, 5, Fact::Assignment(Box::new(first.clone())));
+        assert_eq!(places_now(&index.facts(), &task, &first).unwrap(), [1, 2, 3, 4, 5]);
+        read(&index, 6, Fact::Assignment(Box::new(assignment(id, 2, verdict))));
+        assert_eq!(places_now(&index.facts(), &task, &first).unwrap(), [1, 2, 3, 4, 5, 6]);
+        let lapsed =
+            Settlement { task: id, receipt: None, releases: Vec::new(), storage: Vec::new(), payments: Vec::new() };
+        read(&index, 7, Fact::Settlement(Box::new(lapsed)));
+        assert_eq!(places_now(&index.facts(), &task, &first).unwrap(), [1, 2, 3, 4, 5, 6, 7]);
     }
 }

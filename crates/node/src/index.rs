@@ -192,12 +192,16 @@ pub(crate) struct SettlementEntry {
 impl TaskEntry {
     /// All records about the task, ascending.
     pub(crate) fn records(&self) -> Vec<u64> {
-        let mut all = vec![self.task];
-        all.extend(self.assignments.values());
+        let mut all: Vec<u64> = self.progress().collect();
         all.extend(&self.releases);
-        all.extend(self.settlement.map(|settlement| settlement.index));
         all.sort_unstable();
         all
+    }
+
+    /// How far the task is: its record, all its assignments, its settlement.
+    pub(crate) fn progress(&self) -> impl Iterator<Item = u64> + '_ {
+        let settlement = self.settlement.map(|settlement| settlement.index);
+        std::iter::once(self.task).chain(self.assignments.values().copied()).chain(settlement)
     }
 }
 
@@ -221,7 +225,11 @@ pub(crate) struct OpenAssignment {
 
 impl Facts {
     fn add(&mut self, index: u64, digest: &Digest, record: Record) {
-        if matches!(record.fact, Fact::Object(_) | Fact::Terms(_) | Fact::Releases(_)) {
+        let for_custody = match &record.fact {
+            Fact::Object(_) | Fact::Terms(_) | Fact::Assignment(_) | Fact::Releases(_) | Fact::Settlement(_) => true,
+            Fact::Registration(_) | Fact::Verdict(_) | Fact::Task(_) => false,
+        };
+        if for_custody {
             self.custody.push(index);
         }
         match record.fact {
@@ -319,7 +327,7 @@ impl Facts {
         self.verdicts.get(digest).copied()
     }
 
-    /// Objects, terms and releases, ascending: what custodians watch.
+    /// Objects, terms, assignments, releases and settlements, ascending: what custodians watch.
     pub(crate) fn for_custody(&self) -> &[u64] {
         &self.custody
     }
@@ -427,6 +435,7 @@ mod tests {
         assert_eq!(entry.records(), [0, 1, 2, 3, 4]);
         assert_eq!(entry.settlement.unwrap().failure, Some(FailureClass::Lapsed));
         assert_eq!((index.facts().open_count(), index.tip().height), (0, 5));
+        assert_eq!(index.facts().for_custody(), [1, 2, 3, 4], "custodians watch its assignments and its settlement");
     }
 
     #[test]

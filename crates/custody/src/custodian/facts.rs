@@ -2,8 +2,11 @@
 
 use finality::{Finalized, Head};
 use model::{
-    Assignment, Digest, Fact, ObjectId, PublishedObject, Record, Registration, Signed, Task, TaskId, Terms, Verdict,
+    Assignment, Digest, Fact, ObjectId, PublishedObject, Record, Registration, Settlement, Signed, Task, TaskId, Terms,
+    Verdict,
 };
+
+use super::progress::Progress;
 
 /// What a custodian's own node says about the owner of a deposit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct ReleaseFacts {
     pub registration: Finalized<Registration>,
     /// Every object of the task once, in the order in which they first appear in [`Task::objects`].
     pub objects: Vec<ObjectFacts>,
+    /// How far the task is. Nobody but [`ReleaseFacts::from_records`] sets it, so nobody forgets to.
+    pub(super) progress: Progress,
 }
 
 /// What is final about one object.
@@ -62,6 +67,9 @@ impl ReleaseFacts {
     /// Picks the facts about one assignment, named by the digest of its record, out of `records`, in whatever order they
     /// come. Of several terms of an object the highest serial counts.
     ///
+    /// Everything about the task belongs into `records`: all its assignments, and its settlement if it has one. Whether
+    /// something may still be released is for the custodian to say (R2), not for who puts the records together.
+    ///
     /// # Errors
     /// [`FactsError`] says what is missing.
     pub fn from_records(
@@ -72,6 +80,7 @@ impl ReleaseFacts {
     ) -> Result<Self, FactsError> {
         let missing = |what| FactsError { task, what };
         let sorted = Sorted::of(records);
+        let progress = sorted.progress(&task);
         let assignment =
             sorted.assignments.into_iter().find(|found| found.digest() == assignment).ok_or(missing("assignment"))?;
         let verdict = sorted
@@ -86,7 +95,7 @@ impl ReleaseFacts {
             .ok_or(missing("registration"))?;
         let found = sorted.tasks.into_iter().find(|found| found.get().id() == task).ok_or(missing("task"))?;
         let objects = object_facts(found.get(), &sorted.objects, &sorted.terms).map_err(missing)?;
-        Ok(Self { head, task: found, assignment, verdict, registration, objects })
+        Ok(Self { head, task: found, assignment, verdict, registration, objects, progress })
     }
 }
 
@@ -120,6 +129,7 @@ struct Sorted {
     verdicts: Vec<Finalized<Verdict>>,
     tasks: Vec<Finalized<Task>>,
     assignments: Vec<Finalized<Assignment>>,
+    settlements: Vec<Finalized<Settlement>>,
 }
 
 impl Sorted {
@@ -151,10 +161,23 @@ impl Sorted {
                     Fact::Assignment(assignment) => Some(*assignment),
                     _ => None,
                 })),
-                Fact::Releases(_) | Fact::Settlement(_) => {}
+                Fact::Settlement(_) => sorted.settlements.extend(pick(record, |fact| match fact {
+                    Fact::Settlement(settlement) => Some(*settlement),
+                    _ => None,
+                })),
+                Fact::Releases(_) => {}
             }
         }
         sorted
+    }
+
+    fn progress(&self, task: &TaskId) -> Progress {
+        let drawn = self.assignments.iter().map(Finalized::get).filter(|found| found.task == *task);
+        let settlement = self.settlements.iter().find(|found| found.get().task == *task);
+        Progress {
+            attempt: drawn.map(|found| found.attempt).max().unwrap_or_default(),
+            settled_ms: settlement.map(Finalized::time_ms),
+        }
     }
 }
 

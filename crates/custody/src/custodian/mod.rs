@@ -10,6 +10,7 @@
 //! executor's word counts for nothing but its signature. `rules` has one function for each rule.
 
 mod facts;
+mod progress;
 mod refusal;
 mod rules;
 mod store;
@@ -39,6 +40,7 @@ use crate::{
     wire::{Hello, ReleasedShare},
     wrap::seal_to,
 };
+use progress::Watched;
 use rules::{Asked, OwnAppraisal};
 use store::{Held, SerialSeen, State, TaskRecord};
 
@@ -97,7 +99,8 @@ pub enum Message {
         /// The verdict; the outcome is remembered until it ends.
         verdict: Box<Finalized<Verdict>>,
     },
-    /// A record became final. Objects, terms and releases matter here, the others are ignored.
+    /// A record became final. Objects, terms, assignments, releases and settlements matter here, the others are ignored. They
+    /// are shown in the order of the log, and after a start from the first one on.
     Final(Box<Finalized<Record>>),
 }
 
@@ -134,6 +137,7 @@ pub struct Custodian {
     nonce_key: Secret32,
     state: State,
     appraisals: BTreeMap<ContentId, (u64, OwnAppraisal)>,
+    watched: Watched,
 }
 
 impl Custodian {
@@ -161,7 +165,7 @@ impl Custodian {
         let mut rng = ChaCha20Rng::from_seed(entropy);
         let mut nonce_key = Secret32::default();
         rng.fill_bytes(nonce_key.as_mut());
-        Self { config, identity, rng, nonce_key, state, appraisals: BTreeMap::new() }
+        Self { config, identity, rng, nonce_key, state, appraisals: BTreeMap::new(), watched: Watched::default() }
     }
 
     /// Reacts to one message. `now_ms` is this node's clock, milliseconds since 1970.
@@ -245,7 +249,7 @@ impl Custodian {
         let mut rng = ChaCha20Rng::from_rng(&mut self.rng);
         let request = signed.unverified();
         let asked = rules::r1_objects(&me, &self.state, facts)?;
-        rules::r2_assignment(request, facts)?;
+        rules::r2_assignment(request, facts, self.watched.progress(&request.task))?;
         rules::r3_head(now_ms, &self.state, facts)?;
         rules::r4_executor(&self.config, request, facts)?;
         rules::r5_terms(&network, &self.state, facts)?;
@@ -401,7 +405,15 @@ impl Custodian {
                 self.observe_terms(terms.object, SerialSeen { serial: terms.serial, revoked: terms.revoked })
             }
             Fact::Releases(releases) => self.observe_posted(releases.task, &releases.releases),
-            _ => Vec::new(),
+            Fact::Assignment(assignment) => {
+                self.watched.drawn(record.time_ms, assignment);
+                Vec::new()
+            }
+            Fact::Settlement(settlement) => {
+                self.watched.settled(record.time_ms, &settlement.task);
+                Vec::new()
+            }
+            Fact::Registration(_) | Fact::Verdict(_) | Fact::Task(_) => Vec::new(),
         }
     }
 

@@ -79,6 +79,24 @@ pub enum Refusal {
         /// Which task.
         task: TaskId,
     },
+    /// The executor is late: the task is done, has failed, or was given back.
+    #[error("task {task} was settled at {settled_ms}")]
+    Settled {
+        /// Which task.
+        task: TaskId,
+        /// When, ledger time.
+        settled_ms: u64,
+    },
+    /// The executor is late: the task was drawn again.
+    #[error("attempt {attempt} at task {task} is over, attempt {newest} was drawn")]
+    DrawnAgain {
+        /// Which task.
+        task: TaskId,
+        /// The attempt that is asked for.
+        attempt: u8,
+        /// The newest one.
+        newest: u8,
+    },
     /// The executor is late.
     #[error("the deadline of the task passed at {deadline_ms}, ledger time is {time_ms}")]
     DeadlinePassed {
@@ -248,7 +266,10 @@ impl Refusal {
             | Self::TooManyPending { .. } => "deposit",
             Self::Facts(_) | Self::NothingHeld { .. } => "node",
             Self::OtherDeposit { .. } | Self::Revoked { .. } => "R1",
-            Self::OtherAssignment { .. } | Self::DeadlinePassed { .. } => "R2",
+            Self::OtherAssignment { .. }
+            | Self::Settled { .. }
+            | Self::DrawnAgain { .. }
+            | Self::DeadlinePassed { .. } => "R2",
             Self::HeadStale { .. } | Self::HeadRolledBack { .. } => "R3",
             Self::NotAssigned { .. } | Self::ExecutorHoldsShare { .. } | Self::SameOperator { .. } => "R4",
             Self::TermsSignature { .. }

@@ -11,6 +11,7 @@ use model::{
 use super::{
     CustodianConfig, HEAD_AGE_MS_MAX, Refusal, ReleaseFacts,
     facts::{FactsError, ObjectFacts},
+    progress::Progress,
     store::{Held, SerialSeen, State},
 };
 use crate::wrap;
@@ -50,8 +51,9 @@ pub(super) fn r1_objects<'a>(
     if asked.is_empty() { Err(Refusal::NothingHeld { task: task.id() }) } else { Ok(asked) }
 }
 
-/// R2: the request names the finalized assignment of its task, and that assignment still runs.
-pub(super) fn r2_assignment(request: &ReleaseRequest, facts: &ReleaseFacts) -> Result<(), Refusal> {
+/// R2: the request names the finalized assignment of its task, and that assignment still runs: the task is not settled, was
+/// not drawn again, and its time is not up. `shown` is how far the task is by what this custodian was shown.
+pub(super) fn r2_assignment(request: &ReleaseRequest, facts: &ReleaseFacts, shown: Progress) -> Result<(), Refusal> {
     let (assignment, task) = (facts.assignment.get(), facts.task.get().id());
     let named = request.task == task
         && assignment.task == task
@@ -59,6 +61,13 @@ pub(super) fn r2_assignment(request: &ReleaseRequest, facts: &ReleaseFacts) -> R
         && request.attempt == assignment.attempt;
     if !named {
         return Err(Refusal::OtherAssignment { task: request.task });
+    }
+    let Progress { attempt: newest, settled_ms } = facts.progress.and(shown);
+    if let Some(settled_ms) = settled_ms {
+        return Err(Refusal::Settled { task, settled_ms });
+    }
+    if assignment.attempt < newest {
+        return Err(Refusal::DrawnAgain { task, attempt: assignment.attempt, newest });
     }
     let (deadline_ms, time_ms) = (assignment.deadline_ms, facts.head.time_ms());
     if time_ms < deadline_ms { Ok(()) } else { Err(Refusal::DeadlinePassed { deadline_ms, time_ms }) }

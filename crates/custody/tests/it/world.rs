@@ -9,7 +9,7 @@ use custody::{
     ReleaseCollector, ReleaseFacts, Sealed, Standing, seal_bytes, split_deposit, wire::ReleasedShare,
 };
 use finality::{
-    Finalized,
+    Finalized, Head,
     testing::{Chain, Committee},
 };
 use model::{
@@ -156,6 +156,11 @@ impl World {
     /// The facts as a node sees them whose newest block is `height`.
     pub(crate) fn facts(&self, chain: &Chain, height: u64) -> ReleaseFacts {
         let (head, records) = finalized(chain, height);
+        self.facts_of(head, records)
+    }
+
+    /// The facts about the newest assignment among these records.
+    pub(crate) fn facts_of(&self, head: Head, records: Vec<Finalized<Record>>) -> ReleaseFacts {
         let is_assignment = |record: &&Finalized<Record>| matches!(record.get().fact, Fact::Assignment(_));
         let assignment = records.iter().rfind(is_assignment).unwrap().digest();
         ReleaseFacts::from_records(head, self.task.id(), assignment, records).unwrap()
@@ -242,6 +247,13 @@ impl Stage {
         let appraised = Box::new(Appraised::for_tests(self.evidence.clone(), world.result));
         let verdict = Box::new(self.facts.verdict.clone());
         custodian.handle(self.now_ms, Message::Appraised { appraised, verdict }).unwrap();
+    }
+
+    /// The custodian is shown what is final.
+    pub(crate) fn show(&self, custodian: &mut Custodian, records: Vec<Finalized<Record>>) {
+        for record in records {
+            custodian.handle(self.now_ms, Message::Final(Box::new(record))).unwrap();
+        }
     }
 
     /// Hello, nonce, request: the executor's part until it has something to send.
@@ -348,7 +360,7 @@ pub(crate) fn terms(owner: &AccountKey, object: ObjectId) -> Terms {
 }
 
 /// Every record that is final at `height`.
-pub(crate) fn finalized(chain: &Chain, height: u64) -> (finality::Head, Vec<Finalized<Record>>) {
+pub(crate) fn finalized(chain: &Chain, height: u64) -> (Head, Vec<Finalized<Record>>) {
     let size = chain.network().check_head(&chain.head_at(height)).unwrap().log_size();
     let indices: Vec<u64> = (0..size).collect();
     chain.network().check_proven(&chain.prove_at(height, &indices)).unwrap()

@@ -17,5 +17,7 @@ mod other_assignment;
 mod own_share_damaged;
 mod replay;
 mod request_forgery;
+mod task_drawn_again;
+mod task_settled;
 mod terms_bent;
 mod two_keys;
