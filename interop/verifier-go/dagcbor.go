@@ -1,3 +1,17 @@
+// Canonical DAG-CBOR, as proof.md ("Notation") has it, and nothing else: whatever decodes here has exactly one encoding,
+// so the bytes that were read are the canonical bytes, and nothing is ever encoded again to be hashed.
+//
+// What a record looks like is said by a Go type:
+//
+//	struct          a map with exactly these fields; the tag `cbor` names them
+//	choice struct   (embeds choice) one of its fields: a bool for a name that carries nothing, else a pointer
+//	pointer         the value, or null
+//	slice, []byte   list, blob
+//	[N]byte         blob of N bytes
+//	CID             tag 42
+//	uintN, bool     integer that fits, true or false
+//	string          text; one of names() if the type has them
+
 package main
 
 import (
@@ -12,20 +26,6 @@ import (
 	"strings"
 	"unicode/utf8"
 )
-
-// Canonical DAG-CBOR, as proof.md ("Notation") has it, and nothing else: whatever decodes here has exactly one encoding,
-// so the bytes that were read are the canonical bytes, and nothing is ever encoded again to be hashed.
-//
-// What a record looks like is said by a Go type:
-//
-//	struct          a map with exactly these fields; the tag `cbor` names them
-//	choice struct   (embeds choice) one of its fields: a bool for a name that carries nothing, else a pointer
-//	pointer         the value, or null
-//	slice, []byte   list, blob
-//	[N]byte         blob of N bytes
-//	CID             tag 42
-//	uintN, bool     integer that fits, true or false
-//	string          text; one of names() if the type has them
 
 // Digest is a SHA-256 digest.
 type Digest [32]byte

@@ -1,3 +1,5 @@
+// Link `evidence`: what the executor's TPM said, judged again as of the block that it names.
+
 package main
 
 import (

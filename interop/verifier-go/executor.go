@@ -1,3 +1,5 @@
+// The executor: drawn by the seed of a round, with a verdict that held.
+
 package main
 
 import (
@@ -7,8 +9,6 @@ import (
 	"fmt"
 	"slices"
 )
-
-// The executor: drawn by the seed of a round, with a verdict that held.
 
 func (p *Proof) checkDraw() error {
 	a, task := p.assignment, p.task.Value

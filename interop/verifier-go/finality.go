@@ -1,3 +1,5 @@
+// Link `finality`: headers, certificates and seeds under the network key, records in the log, checkpoints.
+
 package main
 
 import (

@@ -1,7 +1,7 @@
-package main
-
 // The other formats that docs/spec says are enough to implement: sealed objects, custody, evidence. What these tests do is
 // what object.md, custody.md and evidence.md say, against the vectors there.
+
+package main
 
 import (
 	"bytes"

@@ -1,3 +1,5 @@
+// The hashes of proof.md ("Notation"): H, parts, and what is signed or hashed under a domain.
+
 package main
 
 import (

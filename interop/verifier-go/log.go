@@ -1,11 +1,11 @@
+// The log is the tree of RFC 9162, section 2.1.
+
 package main
 
 import (
 	"errors"
 	"math/bits"
 )
-
-// The log is the tree of RFC 9162, section 2.1.
 
 func leafHash(data []byte) Digest        { return hash([]byte{0}, data) }
 func nodeHash(left, right Digest) Digest { return hash([]byte{1}, left[:], right[:]) }

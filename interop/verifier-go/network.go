@@ -1,3 +1,5 @@
+// Network files: what a verifier believes beforehand (network.md).
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// Objects and terms: the owners' word, the custodians' word, the copies.
+
 package main
 
 import (
@@ -5,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 )
-
-// Objects and terms: the owners' word, the custodians' word, the copies.
 
 func (p *Proof) checkObjects() error {
 	for i, object := range p.objects {

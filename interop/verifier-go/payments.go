@@ -1,3 +1,5 @@
+// Link `payments`: what was locked for a task, and who was given how much of it.
+
 package main
 
 import (

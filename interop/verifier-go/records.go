@@ -1,6 +1,6 @@
-package main
-
 // The tables of proof.md as Go types.
+
+package main
 
 // Bundle is the proof file.
 type Bundle struct {

@@ -1,3 +1,5 @@
+// Link `result`: whether the files in a folder are the result that a proof is about.
+
 package main
 
 import (

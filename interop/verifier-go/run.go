@@ -1,3 +1,5 @@
+// The run: the receipt, the releases it rests on, the copies of the result.
+
 package main
 
 import (
@@ -6,8 +8,6 @@ import (
 	"math"
 	"math/bits"
 )
-
-// The run: the receipt, the releases it rests on, the copies of the result.
 
 func (p *Proof) checkReceipt() error {
 	r := p.receipt

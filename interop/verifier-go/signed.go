@@ -1,3 +1,5 @@
+// Signatures: who says a record, on which network, for which purpose.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// TPM structures, as the TPM 2.0 library specification has them: keys, signatures, quotes.
+
 package main
 
 import (
@@ -9,7 +11,7 @@ import (
 	"math/big"
 )
 
-// TPM structures, as the TPM 2.0 library specification has them.
+// Numbers of algorithms and of structures.
 const (
 	algECC    = 0x0023
 	algECDSA  = 0x0018

@@ -1,3 +1,5 @@
+// The links of a proof, in the order in which they are checked, and what each one leaves to the next.
+
 package main
 
 import (

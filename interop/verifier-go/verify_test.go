@@ -1,3 +1,5 @@
+// The vectors of proofs, and what must never pass: changed bytes, other networks, logs that do not grow.
+
 package main
 
 import (
