@@ -3,36 +3,26 @@
 //! Needs Go; where it is not installed these tests say so and pass.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::LazyLock,
 };
 
 use content::Multiaddr;
 use tempfile::TempDir;
 
-use crate::world::{BYTES_MAX, Node, Noise, eventually, noise};
+use crate::{
+    go,
+    world::{BYTES_MAX, Node, Noise, eventually, noise},
+};
 
 const BYTES: u64 = (24 << 20) + 4321;
 
-/// Builds boxo-peer once. `None` if there is no Go here.
+/// `None` if there is no Go here.
 fn boxo_peer() -> Option<&'static Path> {
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            if Command::new("go").arg("version").output().is_err() {
-                let _ = writeln!(std::io::stderr(), "skipped: Go is not installed, so boxo-peer cannot be built");
-                return None;
-            }
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/boxo-peer");
-            let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boxo-peer");
-            let built =
-                Command::new("go").args(["build", "-o"]).arg(&binary).arg(".").current_dir(source).output().unwrap();
-            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-            Some(binary)
-        })
-        .as_deref()
+    static BUILT: LazyLock<Option<PathBuf>> = LazyLock::new(|| go::build("boxo-peer"));
+    BUILT.as_deref()
 }
 
 /// Runs boxo-peer to its end; returns the value of each line that begins with `word`.

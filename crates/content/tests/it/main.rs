@@ -14,6 +14,8 @@ mod attack_store;
 mod attack_unixfs;
 mod cache;
 mod car;
+#[path = "../../../../interop/go.rs"]
+mod go;
 mod interop;
 mod peers;
 mod raw_peer;

@@ -6,10 +6,9 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::LazyLock,
 };
 
 use model::{Canonical as _, Digest, FailureClass, NetworkId, Outcome};
@@ -17,7 +16,7 @@ use proof::{Extras, Network, ProofError, Verified};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::story::Story;
+use crate::{go, story::Story};
 
 /// Verifies, and demands that the other verifier agrees: on whether the proof holds, on the link that breaks, and on the
 /// task, its outcome, every payment, and what must be said beside.
@@ -51,27 +50,10 @@ fn agreed(bundle: &[u8], network: &Network, extension: Option<&Extension>) -> Re
     ours
 }
 
-/// Builds verifier-go once. `None` if there is no Go here.
+/// `None` if there is no Go here.
 fn verifier_go() -> Option<&'static Path> {
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            if Command::new("go").arg("version").output().is_err() {
-                let _ = writeln!(std::io::stderr(), "skipped: Go is not installed, so verifier-go cannot be built");
-                return None;
-            }
-            let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verifier-go");
-            go(&["build", "-o", binary.to_str().unwrap(), "."]);
-            Some(binary)
-        })
-        .as_deref()
-}
-
-fn go(arguments: &[&str]) {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/verifier-go");
-    let out = Command::new("go").args(arguments).current_dir(source).output().unwrap();
-    let said = [out.stdout, out.stderr].concat();
-    assert!(out.status.success(), "go {arguments:?}: {}", String::from_utf8_lossy(&said));
+    static BUILT: LazyLock<Option<PathBuf>> = LazyLock::new(|| go::build("verifier-go"));
+    BUILT.as_deref()
 }
 
 /// What the other verifier says: the lines that [`stated`] makes of ours, or the link that breaks.
@@ -178,7 +160,7 @@ fn both_read_the_same_genesis() {
 #[test]
 fn the_other_verifier_passes_its_own_tests() {
     if verifier_go().is_some() {
-        go(&["vet", "."]);
-        go(&["test", "."]);
+        go::run("verifier-go", &["vet", "."]);
+        go::run("verifier-go", &["test", "."]);
     }
 }

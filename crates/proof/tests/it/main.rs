@@ -12,6 +12,8 @@ mod attack_bytes;
 mod attack_links;
 mod attack_network;
 mod fixture;
+#[path = "../../../../interop/go.rs"]
+mod go;
 mod interop;
 mod result;
 mod story;

@@ -3,13 +3,14 @@
 //! Needs Go; where it is not installed this says so and passes.
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::LazyLock,
 };
 
 use serde_json::Value;
+
+use crate::go;
 
 /// Demands that the other verifier accepts a proof with its result, and states what `samovar verify --json` does.
 pub fn others_agree(proof: &Path, network: &Path, result: &Path, ours: &Value) {
@@ -44,21 +45,8 @@ pub fn others_refuse(proof: &Path, network: &Path, result: Option<&Path>, link: 
     assert!(!out.status.success() && complaint.starts_with(&format!("error: link {link}")), "{complaint}");
 }
 
-/// Builds verifier-go once. `None` if there is no Go here.
+/// `None` if there is no Go here.
 fn verifier_go() -> Option<&'static Path> {
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            if Command::new("go").arg("version").output().is_err() {
-                let _ = writeln!(std::io::stderr(), "skipped: Go is not installed, so verifier-go cannot be built");
-                return None;
-            }
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/verifier-go");
-            let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("verifier-go");
-            let built =
-                Command::new("go").args(["build", "-o"]).arg(&binary).arg(".").current_dir(source).output().unwrap();
-            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-            Some(binary)
-        })
-        .as_deref()
+    static BUILT: LazyLock<Option<PathBuf>> = LazyLock::new(|| go::build("verifier-go"));
+    BUILT.as_deref()
 }

@@ -6,6 +6,8 @@
     reason = "tests: what fails shall stop, and names say what is shown"
 )]
 
+#[path = "../../../../interop/go.rs"]
+mod go;
 mod harness;
 mod interop;
 mod liar;
