@@ -35,23 +35,24 @@ impl Entry<'_> {
     }
 }
 
-fn push_list<'a>(out: &mut Vec<u8>, parts: impl Iterator<Item = &'a [u8]>) {
+/// Returns where the parts stand now.
+fn push_list<'a>(out: &mut Vec<u8>, parts: impl Iterator<Item = &'a [u8]>) -> Vec<Range<usize>> {
     let count_at = out.len();
     out.extend_from_slice(&[0; 4]);
-    let mut count = 0u32;
-    for part in parts {
-        push_part(out, part);
-        count += 1;
-    }
-    out[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
+    let places: Vec<_> = parts.map(|part| push_part(out, part)).collect();
+    out[count_at..count_at + 4].copy_from_slice(&(places.len() as u32).to_be_bytes());
+    places
 }
 
-fn push_part(out: &mut Vec<u8>, part: &[u8]) {
+fn push_part(out: &mut Vec<u8>, part: &[u8]) -> Range<usize> {
     out.extend_from_slice(&(part.len() as u32).to_be_bytes());
+    let begin = out.len();
     out.extend_from_slice(part);
+    begin..out.len()
 }
 
 /// Where everything stands in a payload.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub(super) header: Header,
     pub(super) header_at: Range<usize>,
@@ -75,13 +76,19 @@ impl Layout {
         (cursor.at == payload.len()).then_some(layout)
     }
 
-    /// The same payload with those bodies alone that `keep` names by their positions.
-    pub(super) fn keep(&self, payload: &[u8], keep: impl Fn(&Range<usize>) -> bool) -> Vec<u8> {
+    /// The same payload with those bodies alone that `keep` names by their positions, and where everything stands in it.
+    pub(super) fn keep(&self, payload: &[u8], keep: impl Fn(&Range<usize>) -> bool) -> (Vec<u8>, Self) {
         // The list of bodies begins where the transactions end; the list of records is the end of the payload.
         let mut out = payload[..self.transactions.end].to_vec();
-        push_list(&mut out, self.bodies.iter().filter(|body| keep(body)).map(|body| &payload[body.clone()]));
-        push_list(&mut out, self.records.iter().map(|record| &payload[record.clone()]));
-        out
+        let kept = self.bodies.iter().filter(|body| keep(body));
+        let layout = Self {
+            header: self.header.clone(),
+            header_at: self.header_at.clone(),
+            transactions: self.transactions.clone(),
+            bodies: push_list(&mut out, kept.map(|body| &payload[body.clone()])),
+            records: push_list(&mut out, self.records.iter().map(|record| &payload[record.clone()])),
+        };
+        (out, layout)
     }
 }
 

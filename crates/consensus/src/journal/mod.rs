@@ -245,9 +245,9 @@ impl Journal {
             }))
         });
         let kept = kept.collect::<Result<Vec<_>, JournalError>>()?;
-        let after = kept.iter().map(|payload| (FRAME_BYTES + payload.len()) as u64).sum::<u64>();
+        let after = kept.iter().map(|(payload, _)| (FRAME_BYTES + payload.len()) as u64).sum::<u64>();
         // Nobody may look up a place in the old file and read it from the new one.
-        let unfinished = Part::prepare(&part.path, &kept)?;
+        let unfinished = Part::prepare(&part.path, kept.iter().map(|(payload, _)| payload.as_slice()))?;
         let mut index = self.index();
         unfinished.put()?;
         index.replace(number, &kept);
@@ -471,15 +471,14 @@ impl Index {
     }
 
     /// Points to another file with the same blocks and fewer bodies in the place of a part.
-    fn replace(&mut self, number: usize, payloads: &[Vec<u8>]) {
+    fn replace(&mut self, number: usize, payloads: &[(Vec<u8>, Layout)]) {
         self.parts[number] = PartIndex::default();
         self.bodies.retain(|_, body| body.part != number as u32);
         let mut offset = 0;
-        for payload in payloads {
+        for (payload, layout) in payloads {
             offset += FRAME_BYTES as u64;
             let place = |range: &Range<usize>| place(number, offset, range);
-            let layout = Layout::of(payload).expect("what was read from a payload a moment ago");
-            self.measure(number, payload, &layout);
+            self.measure(number, payload, layout);
             let block = &mut self.blocks[layout.header.height as usize - 1];
             (block.header, block.transactions) = (place(&layout.header_at), place(&layout.transactions));
             for (at, record) in (block.records as usize..).zip(&layout.records) {
@@ -693,6 +692,20 @@ mod tests {
             assert_eq!(journal.body(&Digest::of(&value(98))).unwrap().unwrap(), value(98));
             assert_eq!((journal.height(), journal.log_size()), (102, 101));
         }
+    }
+
+    #[test]
+    fn what_is_left_of_a_payload_is_laid_out_as_it_reads() {
+        let bodies = [b"held".to_vec(), b"forgotten".to_vec(), Vec::new()];
+        let (header, records) = (header(1, 1), [b"record".to_vec()]);
+        let entry =
+            Entry { header: &header, transactions: &[Digest::of(b"transaction")], bodies: &bodies, records: &records };
+        let payload = entry.payload();
+        let layout = Layout::of(&payload).unwrap();
+        let forgotten = layout.bodies[1].clone();
+        let (left, laid_out) = layout.keep(&payload, |body| *body != forgotten);
+        assert_eq!(left.len() + 4 + forgotten.len(), payload.len());
+        assert_eq!(Layout::of(&left).unwrap(), laid_out);
     }
 
     #[test]

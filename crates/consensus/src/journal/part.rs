@@ -39,9 +39,12 @@ impl Part {
     }
 
     /// Writes another file with these payloads beside the one at `path`.
-    pub(super) fn prepare(path: &Path, payloads: &[Vec<u8>]) -> Result<Unfinished, JournalError> {
+    pub(super) fn prepare<'a>(
+        path: &Path,
+        payloads: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Unfinished, JournalError> {
         let unfinished = path.with_extension(UNFINISHED);
-        let bytes = payloads.iter().flat_map(|payload| entry::frame(payload)).collect::<Vec<_>>();
+        let bytes = payloads.flat_map(entry::frame).collect::<Vec<_>>();
         let mut file = File::create(&unfinished).map_err(failed("opened"))?;
         file.write_all(&bytes).map_err(failed("written"))?;
         file.sync_all().map_err(failed("synced"))?;
