@@ -286,7 +286,8 @@ impl From<Kind> for ObjectKind {
 ///
 /// Writes OUT/task before anything else, so that the same command continues after an interruption and never pays
 /// twice. Then OUT/result/stdout, OUT/result/stderr, OUT/result/exit-code, OUT/result/out/… and OUT/proof.
-/// Exit code 0 means that the guest ended by itself and the proof was verified; the guest's own exit code is in
+/// Standard output and files are whole; of standard error there is the beginning for which they leave room within
+/// --output-limit and what the owners of the data let out. Exit code 0 means that the guest ended by itself and the proof was verified; the guest's own exit code is in
 /// OUT/result/exit-code.
 #[derive(Debug, Args)]
 #[command(after_help = "\
