@@ -19,4 +19,5 @@ mod lapse;
 mod missing;
 mod size;
 mod story;
+mod vectors;
 mod world;

@@ -29,6 +29,11 @@ impl Key {
         AccountId(self.0.verifying_key().to_bytes())
     }
 
+    /// What the key is made of.
+    pub(crate) fn seed(&self) -> Bytes32 {
+        Bytes32(self.0.to_bytes())
+    }
+
     pub(crate) fn sign<T: Signable>(&self, network: &NetworkId, body: T) -> Signed<T> {
         let signature = self.0.sign(&Signed::message(network, &body));
         Signed::assemble(body, Bytes64(signature.to_bytes()))
