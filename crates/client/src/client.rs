@@ -1,6 +1,9 @@
 //! A network as one account sees it: every answer is checked before it is used.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use finality::{Finalized, Head};
 use model::{
@@ -26,6 +29,10 @@ const FINAL_MS_MAX: u64 = 30_000;
 /// After how long a wait is worth a word.
 const LONG_WAIT: Duration = Duration::from_secs(2);
 
+/// How long a command looks for a node that has come as far as the command before it has seen. They follow each other within
+/// moments.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
 /// How often the network is asked whether a transaction is final.
 const POLL_MS: u64 = 25;
 
@@ -40,7 +47,16 @@ pub struct Client {
     pub(crate) state_dir: StateDir,
     /// The heads that this process has believed.
     pub(crate) history: tokio::sync::Mutex<History>,
+    seen: OnceLock<Seen>,
     genesis: OnceCell<Genesis>,
+}
+
+/// The newest block that earlier commands on this machine have seen.
+#[derive(Clone, Copy)]
+struct Seen {
+    height: u64,
+    /// Until when answers from before it are passed over.
+    wanted_until: Instant,
 }
 
 impl Client {
@@ -51,7 +67,8 @@ impl Client {
     pub fn new(file: NetworkFile, prefer: Option<&str>, state_dir: StateDir) -> Result<Self, ClientError> {
         let nodes = Nodes::new(file.nodes.iter().map(|node| node.api.clone()), prefer)?;
         let network = finality::Network { id: file.id, key: file.key };
-        Ok(Self { file, network, nodes, state_dir, history: tokio::sync::Mutex::default(), genesis: OnceCell::new() })
+        let history = tokio::sync::Mutex::default();
+        Ok(Self { file, network, nodes, state_dir, history, seen: OnceLock::new(), genesis: OnceCell::new() })
     }
 
     /// From now on `tell` is called whenever a node is passed over: it could not be reached, was behind, or lied.
@@ -108,8 +125,21 @@ impl Client {
         Ok(genesis)
     }
 
-    /// Refuses a head that is old.
-    fn check_age(&self, head: &Head) -> Result<(), Miss> {
+    fn seen(&self) -> Result<Seen, ClientError> {
+        if let Some(seen) = self.seen.get() {
+            return Ok(*seen);
+        }
+        let last = self.state_dir.last_head(&self.network.id)?;
+        let wanted_until = Instant::now() + CATCH_UP;
+        Ok(*self.seen.get_or_init(|| Seen { height: last.map_or(0, |head| head.height), wanted_until }))
+    }
+
+    /// Refuses a head that is old. One from before what this machine has seen is passed over as long as another node may show
+    /// more: whoever has just paid wants to see what is left.
+    fn check_fresh(&self, head: &Head, seen: Seen) -> Result<(), Miss> {
+        if head.height() < seen.height && Instant::now() < seen.wanted_until {
+            return Err(Miss::Lags);
+        }
         let now_ms = now_ms();
         if head.time_ms() + HEAD_AGE_MS_MAX < now_ms {
             let age_s = (now_ms - head.time_ms()) / 1_000;
@@ -135,34 +165,36 @@ impl Client {
     ) -> Result<(Head, Vec<Finalized<Record>>), ClientError> {
         let timeout_ms = timeout.as_millis() as u64;
         let question = || Question { timeout_ms, ..Question::get(path) };
-        let (head, records) = self.nodes.ask(what, question, |bytes| self.check_records(&bytes)).await?;
+        let seen = self.seen()?;
+        let (head, records) = self.nodes.ask(what, question, |bytes| self.check_records(&bytes, seen)).await?;
         self.link(&head).await?;
         Ok((head, records))
     }
 
-    fn check_records(&self, bytes: &[u8]) -> Result<(Head, Vec<Finalized<Record>>), Miss> {
+    fn check_records(&self, bytes: &[u8], seen: Seen) -> Result<(Head, Vec<Finalized<Record>>), Miss> {
         let proven: ProvenRecords = decode(bytes)?;
         let (head, records) = self.network.check_proven(&proven).map_err(Miss::disbelieve)?;
-        self.check_age(&head)?;
+        self.check_fresh(&head, seen)?;
         Ok((head, records))
     }
 
     /// What the live state holds under a key, at a fresh head.
     pub(crate) async fn state(&self, what: &str, key: ledger::Key) -> Result<(Head, Option<Vec<u8>>), ClientError> {
         let path = format!("/v1/state/{}", Digest(key));
+        let seen = self.seen()?;
         let (head, value) =
-            self.nodes.ask(what, || Question::get(&path), |bytes| self.check_state(key, &bytes)).await?;
+            self.nodes.ask(what, || Question::get(&path), |bytes| self.check_state(key, &bytes, seen)).await?;
         self.link(&head).await?;
         Ok((head, value))
     }
 
-    fn check_state(&self, key: ledger::Key, bytes: &[u8]) -> Result<(Head, Option<Vec<u8>>), Miss> {
+    fn check_state(&self, key: ledger::Key, bytes: &[u8], seen: Seen) -> Result<(Head, Option<Vec<u8>>), Miss> {
         let proven: ProvenState = decode(bytes)?;
         if proven.key != Digest(key) {
             return Err(Miss::Disbelieved("it answered another question".to_owned()));
         }
         let (head, value) = self.network.check_state(&proven).map_err(Miss::disbelieve)?;
-        self.check_age(&head)?;
+        self.check_fresh(&head, seen)?;
         Ok((head, value))
     }
 

@@ -20,6 +20,9 @@ const ANSWER_MS_MAX: u64 = 15_000;
 /// How often nodes are asked again that do not answer yet.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// How often nodes are asked again that are a moment behind.
+const CATCHING_UP: Duration = Duration::from_millis(25);
+
 /// Most bytes of an answer that is not content.
 pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
@@ -45,6 +48,8 @@ pub(crate) enum Miss {
     Silent(String),
     /// Its answer is proven, and too old.
     Behind(String),
+    /// Its answer is proven and fresh, but from a moment before what this machine has seen.
+    Lags,
     /// Its answer does not pass the checks.
     Disbelieved(String),
     /// It says that there is no such thing.
@@ -67,6 +72,7 @@ impl Miss {
         match self {
             Self::Unreachable => "cannot be reached".to_owned(),
             Self::Silent(why) => why.clone(),
+            Self::Lags => "it is a few blocks behind".to_owned(),
             Self::Behind(why) | Self::Disbelieved(why) => format!("not believed: {why}"),
             Self::NotFound(problem) | Self::Refused(problem) => problem.error.clone(),
         }
@@ -194,6 +200,11 @@ impl Nodes {
                 Ok(answer) => return Ok(answer),
                 Err(misses) => misses,
             };
+            // `check` takes what lags before long.
+            if misses.iter().any(|(_, miss)| matches!(miss, Miss::Lags)) {
+                tokio::time::sleep(CATCHING_UP).await;
+                continue;
+            }
             let may_come = misses.iter().all(|(_, miss)| miss.may_pass());
             if !may_come || self.patience.is_none_or(|end| Instant::now() > end) {
                 return Err(conclude(what, misses));
@@ -224,7 +235,9 @@ impl Nodes {
 
     /// From now on these nodes are asked last: another has answered in their place.
     fn pass_over(&self, misses: &[(String, Miss)]) {
-        for (node, miss) in misses.iter().filter(|(_, miss)| !matches!(miss, Miss::NotFound(_) | Miss::Refused(_))) {
+        for (node, miss) in
+            misses.iter().filter(|(_, miss)| !matches!(miss, Miss::NotFound(_) | Miss::Refused(_) | Miss::Lags))
+        {
             self.put_last(node);
             (self.on_skipped)(&Skipped { node: node.clone(), why: miss.why() });
         }

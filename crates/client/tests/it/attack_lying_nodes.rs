@@ -115,6 +115,40 @@ async fn a_stale_node_is_passed_over_and_named() {
 }
 
 #[tokio::test]
+async fn a_command_sees_no_less_than_the_one_before_it() {
+    let (mut world, now_ms) = (World::new(), now_ms());
+    let early = world.chain.block(now_ms, vec![fact(1)]);
+    let behind = world.chain.prove(&early).to_bytes();
+    let late = world.chain.block(now_ms + 1, vec![fact(2)]);
+    let (one, other) = (Crooked::default(), Crooked::default());
+    let (one_api, other_api) = (one.listen().await, other.listen().await);
+    one.answer("/v1/tasks", world.chain.prove(&late).to_bytes());
+    ids(&world.client(&[&one_api])).await.unwrap();
+
+    // A node that has not come so far is passed over without a word, and asked again if there is no other.
+    one.answer("/v1/tasks", behind.clone());
+    other.answer("/v1/tasks", world.chain.prove(&late).to_bytes());
+    let client = world.client(&[&one_api, &other_api]).on_skipped(|skipped| panic!("{skipped:?} is no news"));
+    assert_eq!(ids(&client).await.unwrap(), [task(2).id()]);
+    let client = world.client(&[&one_api]);
+    let catches_up = async {
+        let asked = one.asked().len();
+        while one.asked().len() < asked + 2 {
+            tokio::task::yield_now().await;
+        }
+        one.answer("/v1/tasks", world.chain.prove(&late).to_bytes());
+    };
+    let (answer, ()) = tokio::join!(ids(&client), catches_up);
+    assert_eq!(answer.unwrap(), [task(2).id()]);
+    drop(client);
+
+    // If it stays where it is, what it shows is taken for what it is: an earlier part of the same log, and fresh.
+    one.answer("/v1/tasks", behind);
+    prove_growth(&one, &world.chain, 1, 2);
+    assert_eq!(ids(&world.client(&[&one_api])).await.unwrap(), [task(1).id()]);
+}
+
+#[tokio::test]
 async fn a_head_from_the_future_is_refused() {
     let mut world = World::new();
     let indices = world.chain.block(now_ms() + 60_000, vec![fact(1)]);

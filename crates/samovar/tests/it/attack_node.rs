@@ -42,11 +42,16 @@ impl Objects {
         network.json(&self.requester, &["account", "show"])["balance"].as_u64().expect("a balance")
     }
 
-    /// The requester has spent what the payments say, and some transaction fees.
+    /// The requester has spent what the payments say, and a transaction fee.
     fn paid_once(&self, network: &Network, answer: &Value, before: u64) {
-        let total: u64 = payments(answer).filter_map(|payment| payment["amount"].as_u64()).sum();
-        let spent = before - self.balance(network);
-        assert!(spent >= total && spent < total + 50, "spent {spent}, paid out {total}");
+        self.has_spent(network, before, payments(answer).filter_map(|payment| payment["amount"].as_u64()).sum());
+    }
+
+    /// Some node that is asked for the balance may have been standing still a moment ago.
+    fn has_spent(&self, network: &Network, before: u64, paid: u64) {
+        let spent = || before - self.balance(network);
+        let seen = || (paid + 1..paid + FEES_MAX).contains(&spent()).then_some(());
+        poll_or("the balance shows what was paid", seen, || format!("spent {}, paid out {paid}", spent()));
     }
 
     /// Starts `samovar run` as a process of its own, as the requester would.
@@ -116,6 +121,8 @@ fn nodes_change_die_and_come_back_and_no_task_is_lost() {
 }
 
 const VERDICT_S: u64 = 32;
+/// More than the transaction fee of a task, less than anything else that one costs.
+const FEES_MAX: u64 = 10;
 /// Declared run time, seconds: a busy machine is slow, and a dead executor is waited for that long.
 const LIMIT: [&str; 2] = ["--time-limit", "16"];
 
@@ -200,8 +207,7 @@ fn an_executor_that_loses_its_result_before_others_have_it_is_not_paid(network: 
     } else {
         assert_eq!(shown["failure"], "node", "{shown}\n{}", network.logs());
         assert!(payments(&shown).all(|payment| payment["reason"] != "executor"), "{shown}");
-        let fees = before - objects.balance(network);
-        assert!((1..50).contains(&fees), "{fees} credits were kept");
+        objects.has_spent(network, before, 0);
     }
 }
 
