@@ -180,6 +180,7 @@ fn machine() -> String {
         processors.lines().find(named).and_then(|line| line.split(": ").nth(1)).unwrap_or("an unnamed processor");
     let cores = processors.lines().filter(named).count();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let kernel = kernel.split('-').next().unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
     format!("{cores} cores of {model}, Linux {}, load average {load} at the start", kernel.trim())

@@ -77,9 +77,9 @@ fn main() -> Outcome<()> {
     let challenges = per_second(|| Challenge::for_appraised(&appraised, &[1; 32]).is_ok());
     let evidence_bytes = f64::from(u32::try_from(evidence.to_bytes().len())?);
     let rows = [
-        row("evidence appraised, one core", remembered.round(), "1/s", Some("> 1000")),
-        row("evidence appraised with its endorsement chain, one core", full.round(), "1/s", None),
-        row("challenges made, one core", challenges.round(), "1/s", None),
+        row("evidence appraised, one core", remembered.round(), "/s", Some("> 1,000")),
+        row("evidence appraised with its endorsement chain, one core", full.round(), "/s", None),
+        row("challenges made, one core", challenges.round(), "/s", None),
         row("evidence made by a software TPM", (quoting.as_secs_f64() * 1e4).round() / 10.0, "ms", None),
         row("size of evidence", evidence_bytes, "bytes", None),
     ];

@@ -65,11 +65,11 @@ fn measure(mebibytes: u64, folder: Option<PathBuf>) -> Result<()> {
     ];
     rows[0]["peer"] = format!("TCP copy + fsync, {plain:.0} MiB/s").into();
     rows[0]["ratio"] = ((transfer / plain * 100.0).round() / 100.0).into();
-    rows[0]["goal"] = ">= 0.5".into();
+    rows[0]["goal"] = "≥ 0.5".into();
     for (who, process) in [("fetching", &fetched), ("serving", &served)] {
         let number = |key: &str| process[key].as_f64().unwrap_or(f64::NAN);
         let mut memory = row(format!("peak memory of the {who} node"), number("memory_mib"), "MiB");
-        memory["goal"] = "< 256".into();
+        memory["goal"] = "< 256 MiB".into();
         rows.push(memory);
         rows.push(row(format!("processor time of the {who} node"), number("cpu_s"), "s"));
     }

@@ -57,7 +57,7 @@ fn measure() -> Result<serde_json::Value> {
     ];
     rows[0]["peer"] = format!("bare wasmtime, same module: {:.1} ms", milliseconds(bare)).into();
     rows[0]["ratio"] = ratio.into();
-    rows[0]["goal"] = "<= 1.03".into();
+    rows[0]["goal"] = "≤ 1.03".into();
     rows[1]["goal"] = "< 1 ms".into();
     Ok(serde_json::json!({ "rows": rows }))
 }
