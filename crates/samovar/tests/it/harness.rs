@@ -17,6 +17,9 @@ pub const SAMOVAR: &str = env!("CARGO_BIN_EXE_samovar");
 /// How long anything may take on a busy machine before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How much of each node's log a failed test shows.
+const LOG_LINES: usize = 120;
+
 /// How a test network differs from the default one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -101,7 +104,8 @@ impl Network {
     /// Starts one node with some binary.
     pub fn start_with(&mut self, node: usize, binary: &Path) {
         assert!(self.nodes[node].is_none(), "node {node} runs already");
-        let log = std::fs::File::create(self.path(&format!("node-{node}.log"))).expect("a log file");
+        let log = self.path(&format!("node-{node}.log"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
         let child = Command::new(binary)
             .args(["node", "--config"])
             .arg(self.dir().join(format!("node-{node}/node.toml")))
@@ -145,7 +149,7 @@ impl Network {
             }
             Some(())
         };
-        poll_or(&format!("node {node} says {phase}"), seen, || tail(&self.log(node)));
+        poll(&format!("node {node} says {phase}"), seen);
     }
 
     /// Every block in a node's store: just written, to go when room is needed, or to stay.
@@ -173,14 +177,9 @@ impl Network {
         status.code()
     }
 
-    /// What a node has logged.
+    /// What a node has logged since it was first started.
     pub fn log(&self, node: usize) -> String {
         std::fs::read_to_string(self.path(&format!("node-{node}.log"))).unwrap_or_default()
-    }
-
-    /// The last lines of every node's log.
-    pub fn logs(&self) -> String {
-        (0..self.nodes.len()).map(|node| format!("--- node {node}\n{}", tail(&self.log(node)))).collect()
     }
 
     /// The HTTP address of a node, as in its configuration.
@@ -202,13 +201,13 @@ impl Network {
             let status = self.status(node)?;
             (status["verdict_expires_ms"].as_u64()? > status["time_ms"].as_u64()?).then_some(())
         };
-        poll_or(&format!("node {node} has a verdict"), fresh, || tail(&self.log(node)));
+        poll(&format!("node {node} has a verdict"), fresh);
     }
 
     /// Waits until a node has finalized `height`.
     pub fn wait_for_height(&self, node: usize, height: u64) {
         let reached = || (self.status(node)?["height"].as_u64()? >= height).then_some(());
-        poll_or(&format!("node {node} reaches height {height}"), reached, || tail(&self.log(node)));
+        poll(&format!("node {node} reaches height {height}"), reached);
     }
 
     /// Runs `samovar ARGS` against this network with the key file of an account.
@@ -225,12 +224,8 @@ impl Network {
     /// Runs `samovar ARGS --json`, which must succeed, and reads its answer.
     pub fn json(&self, key: &Path, arguments: &[&str]) -> serde_json::Value {
         let output = self.samovar(key, &[arguments, &["--json"]].concat());
-        assert!(
-            output.status.success(),
-            "samovar {arguments:?}: {}\n{}",
-            String::from_utf8_lossy(&output.stderr),
-            self.logs()
-        );
+        let success = output.status.success();
+        assert!(success, "samovar {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).expect("one JSON object")
     }
 
@@ -248,6 +243,10 @@ impl Drop for Network {
     fn drop(&mut self) {
         for node in 0..self.nodes.len() {
             self.kill(node);
+            // Whoever reads of a test that failed has nothing else to go by.
+            if std::thread::panicking() {
+                eprintln!("--- node {node} logged\n{}", tail(&self.log(node)));
+            }
         }
     }
 }
@@ -293,5 +292,5 @@ pub fn poll_or<T>(what: &str, mut ask: impl FnMut() -> Option<T>, more: impl Fn(
 
 fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].iter().map(|line| format!("{line}\n")).collect()
+    lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|line| format!("{line}\n")).collect()
 }
