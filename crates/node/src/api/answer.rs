@@ -6,8 +6,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use consensus::QueryError;
 use model::{Canonical, api::Problem};
 use serde::Serialize;
+
+use crate::chain::ChainError;
 
 /// Media type of canonical DAG-CBOR (IPLD).
 pub(crate) const DAG_CBOR: &str = "application/vnd.ipld.dag-cbor";
@@ -105,6 +108,22 @@ impl Refused {
     }
 }
 
+/// What there is not and what this node cannot say now are different answers: a client takes the first and waits after the second.
+impl From<ChainError> for Refused {
+    fn from(cause: ChainError) -> Self {
+        match &cause {
+            ChainError::NoBlock(_) => Self::unknown(cause.to_string()),
+            ChainError::Engine(cause @ (QueryError::Shorter { .. } | QueryError::NoRecord(_))) => {
+                Self::unknown(cause.to_string())
+            }
+            ChainError::Engine(cause @ (QueryError::NotCertified | QueryError::Stopped)) => {
+                Self::unavailable(cause.to_string())
+            }
+            _ => Self::internal(&cause),
+        }
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         bytes(self.status, JSON, serde_json::to_vec(&self.problem).unwrap_or_default())
@@ -148,5 +167,15 @@ mod tests {
         assert_eq!(form(Some("text/html, application/json")), Form::Json);
         assert_eq!(form(Some(DAG_CBOR)), Form::DagCbor);
         assert_eq!(form(Some("application/json;q=0.5, application/vnd.ipld.dag-cbor")), Form::DagCbor);
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_answer_now_does_not_say_that_there_is_no_such_thing() {
+        let status = |cause: QueryError| Refused::from(ChainError::Engine(cause)).status;
+        assert_eq!(status(QueryError::NotCertified), StatusCode::SERVICE_UNAVAILABLE, "the quorum is lost");
+        assert_eq!(status(QueryError::Stopped), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(QueryError::Shorter { old_size: 9, size: 8 }), StatusCode::NOT_FOUND);
+        assert_eq!(status(QueryError::NoRecord(8)), StatusCode::NOT_FOUND);
+        assert_eq!(status(QueryError::NotAscending), StatusCode::INTERNAL_SERVER_ERROR, "this node's own fault");
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>, headers: HeaderMap) -> A
 
 /// The latest certified head.
 pub(crate) async fn head(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
-    let head = api.chain.certified().await.map_err(|cause| Refused::internal(&cause))?;
+    let head = api.chain.certified().await?;
     Ok(Form::accepted(&headers).answer(&head))
 }
 
@@ -56,11 +56,7 @@ pub(crate) struct From {
 
 /// That the log of the latest certified head extends the log of `from` records.
 pub(crate) async fn extension(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<From>) -> Answer {
-    let proven: ProvenExtension = api
-        .chain
-        .prove_extension(query.from)
-        .await
-        .map_err(|_| Refused::unknown(format!("the log does not have {} records yet", query.from)))?;
+    let proven: ProvenExtension = api.chain.prove_extension(query.from).await?;
     Ok(Form::accepted(&headers).answer(&proven))
 }
 
@@ -76,10 +72,7 @@ pub(crate) async fn consistency(State(api): State<Arc<Api>>, headers: HeaderMap,
     if query.from > query.to {
         return Err(Refused::malformed(format!("from {} is above to {}", query.from, query.to)));
     }
-    let extension: Extension = api
-        .chain
-        .prove_growth(query.from, query.to)
-        .map_err(|_| Refused::unknown(format!("the log does not have {} records yet", query.to)))?;
+    let extension: Extension = api.chain.prove_growth(query.from, query.to)?;
     Ok(Form::accepted(&headers).answer(&extension))
 }
 
@@ -91,7 +84,7 @@ pub(crate) async fn records(State(api): State<Arc<Api>>, headers: HeaderMap, que
 /// One value of the live state or its absence, with a proof against the latest certified head.
 pub(crate) async fn state(State(api): State<Arc<Api>>, headers: HeaderMap, Path(key): Path<String>) -> Answer {
     let key: Digest = key.parse().map_err(|cause: model::IdError| Refused::malformed(cause.to_string()))?;
-    let proven = api.chain.prove_state(key.0).await.map_err(|cause| Refused::internal(&cause))?;
+    let proven = api.chain.prove_state(key.0).await?;
     Ok(Form::accepted(&headers).answer(&proven))
 }
 
@@ -126,6 +119,7 @@ pub(crate) mod transactions {
             Err(Inadmissible::Refused(refusal)) => {
                 return Err(Refused::forbidden(refusal.to_string(), refusal.hint()));
             }
+            Err(Inadmissible::Chain(cause)) => return Err(cause.into()),
             Err(cause) => return Err(Refused::internal(&cause)),
         }
         api.chain.submit(bytes).map_err(|cause| Refused::unavailable(cause.to_string()))?;

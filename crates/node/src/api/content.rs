@@ -20,7 +20,11 @@ use super::{
     answer::{Answer, Body, Form, Refused},
     list::parse,
 };
-use crate::{custodian::DepositRefused, peers::NoAnswer, storage::NotStored};
+use crate::{
+    custodian::{DepositRefused, Failed},
+    peers::NoAnswer,
+    storage::NotStored,
+};
 
 /// Most bytes of one upload: 64 GiB of file and its vertices.
 pub(crate) const UPLOAD_BYTES_MAX: u64 = 65 << 30;
@@ -124,6 +128,7 @@ pub(crate) async fn deposit(
         Err(DepositRefused::Rule(rule)) => {
             Err(Refused::forbidden(rule.to_string(), "the custodian checks a deposit before it acknowledges it"))
         }
+        Err(DepositRefused::Failed(Failed::Chain(cause))) => Err(cause.into()),
         Err(cause) => Err(Refused::internal(&cause)),
     }
 }

@@ -111,7 +111,7 @@ impl Api {
         indices.sort_unstable();
         indices.dedup();
         self.check_indices(&indices)?;
-        let proven = self.chain.prove(&indices).await.map_err(|cause| Refused::internal(&cause))?;
+        let proven = self.chain.prove(&indices).await?;
         Ok(Form::accepted(headers).answer(&proven))
     }
 
@@ -270,5 +270,18 @@ mod tests {
         described.sort();
         answered.sort();
         assert_eq!(described, answered);
+    }
+
+    #[test]
+    fn the_document_says_of_every_route_that_a_node_may_fail_or_have_no_answer_now() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        for (path, operation) in
+            paths.iter().flat_map(|(path, all)| all.as_object().unwrap().values().map(move |it| (path, it)))
+        {
+            for status in ["500", "503"] {
+                assert!(operation["responses"][status].is_object(), "{path} {status}");
+            }
+        }
     }
 }

@@ -96,6 +96,7 @@ pub(crate) async fn proof(State(api): State<Arc<Api>>, Path(id): Path<String>) -
     match evidence::assemble_proof(&api.chain, &api.index, &api.content, &id).await {
         Ok(proof) => Ok(cbor(proof)),
         Err(cause @ NoProof::NoReceipt) => Err(Refused::unknown(cause.to_string())),
+        Err(NoProof::Chain(cause)) => Err(cause.into()),
         Err(cause) => Err(Refused::internal(&cause)),
     }
 }
