@@ -66,7 +66,7 @@ pub async fn start(
     let me = public_key(node).ok_or(StartError::NotValidator(*node))?;
     let journal =
         Journal::open(&folder.join(format!("{node}.journal")), retention.part_bytes).map_err(StartError::Journal)?;
-    let block = genesis_block::<Context>(genesis, &genesis.network_id()).ok_or(StartError::Engine)?;
+    let block = genesis_block::<Context>(genesis, &genesis.network_id()).ok_or(StartError::Genesis)?;
     let core = Arc::new(Core::new(machine, journal, &block).map_err(StartError::Journal)?);
     let (requests, received) = mpsc::channel(REQUESTS_MAX);
     let parts = engine::Parts {

@@ -6,7 +6,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
     thread,
     time::Duration,
 };
@@ -29,6 +32,7 @@ use zeroize::Zeroizing;
 use crate::{
     Consensus, Machine,
     app::genesis_block,
+    block::{Block, public_key},
     core::Core,
     deal::{DealError, signer},
     engine,
@@ -126,6 +130,12 @@ pub enum StartError {
         /// What the genesis is.
         found: NetworkId,
     },
+    /// The genesis does not make a first block.
+    #[error("the genesis does not name a first validator with an Ed25519 key")]
+    Genesis,
+    /// The node's identity cannot be used.
+    #[error("the node's identity is not an Ed25519 key")]
+    Identity,
     /// Genesis or share cannot be used.
     #[error("the validator's key material cannot be used")]
     Keys(#[source] DealError),
@@ -156,6 +166,9 @@ pub enum StartError {
     /// The ledger on disk cannot be used.
     #[error("the ledger on this node's disk cannot be used")]
     Journal(#[source] JournalError),
+    /// The engine gets no thread of its own.
+    #[error("this machine gives consensus no thread to run on")]
+    Thread(#[source] io::Error),
     /// The engine ended while it started; the log names the cause.
     #[error("consensus ended while it started; see the log")]
     Engine,
@@ -168,8 +181,7 @@ struct Ready {
     addresses: Map<ed25519::PublicKey, Address>,
     members: NonZeroUsize,
     namespace: Vec<u8>,
-    genesis: Genesis,
-    network: NetworkId,
+    genesis: Block,
     journal: Journal,
     storage: PathBuf,
     listen: SocketAddr,
@@ -183,27 +195,35 @@ struct Ready {
 /// [`StartError`].
 pub fn start(config: Config<'_>, machine: Arc<dyn Machine>) -> Result<Consensus, StartError> {
     let ready = check(config)?;
-    let (started, starting) = std::sync::mpsc::sync_channel(1);
+    let (started, starting) = sync_channel(1);
     let (ended_sender, ended) = watch::channel(false);
     thread::Builder::new()
         .name("consensus".to_owned())
         .spawn(move || {
-            let runner = thread::Builder::new().name("consensus-runtime".to_owned()).stack_size(STACK_BYTES);
-            let result = runner.spawn(move || run(ready, machine, &started));
-            // The engine panics where it cannot go on, and its runtime carries the panic here.
-            match result.map(thread::JoinHandle::join) {
-                Ok(Ok(())) => tracing::info!("consensus has stopped"),
-                Ok(Err(_)) => tracing::error!("consensus has failed"),
-                Err(cause) => tracing::error!(%cause, "consensus has no thread to run on"),
-            }
+            supervise(ready, machine, started);
             ended_sender.send_replace(true);
         })
-        .map_err(|cause| StartError::Storage { folder: PathBuf::new(), cause })?;
+        .map_err(StartError::Thread)?;
     let (core, requests, stop) = starting.recv().map_err(|_| StartError::Engine)??;
     Ok(Consensus { core, requests, stop: Arc::new(stop), ended })
 }
 
 type Started = Result<(Arc<Core>, mpsc::Sender<crate::service::Request>, watch::Sender<bool>), StartError>;
+
+/// Runs the engine on a thread with a large stack, and says how it ended.
+fn supervise(ready: Ready, machine: Arc<dyn Machine>, started: SyncSender<Started>) {
+    let runner = thread::Builder::new().name("consensus-runtime".to_owned()).stack_size(STACK_BYTES);
+    let report = started.clone();
+    // The engine panics where it cannot go on, and its runtime carries the panic here.
+    match runner.spawn(move || run(ready, machine, &report)).map(thread::JoinHandle::join) {
+        Ok(Ok(())) => tracing::info!("consensus has stopped"),
+        Ok(Err(_)) => tracing::error!("consensus has failed"),
+        Err(cause) => {
+            // Whoever waits for it may have gone.
+            let _ = started.send(Err(StartError::Thread(cause)));
+        }
+    }
+}
 
 fn check(config: Config<'_>) -> Result<Ready, StartError> {
     let Config { network, genesis, identity, share, storage, listen, peers, timing, retention } = config;
@@ -211,23 +231,24 @@ fn check(config: Config<'_>) -> Result<Ready, StartError> {
     if found != network {
         return Err(StartError::OtherNetwork { expected: network, found });
     }
-    let identity = ed25519::PrivateKey::decode(Bytes::copy_from_slice(&identity[..]))
-        .map_err(|_| StartError::Keys(DealError::Share))?;
+    let identity =
+        ed25519::PrivateKey::decode(Bytes::copy_from_slice(&identity[..])).map_err(|_| StartError::Identity)?;
     let me = identity.public_key();
-    let node = NodeId::from_slice(&me).ok_or(StartError::Keys(DealError::Share))?;
+    let node = NodeId::from_slice(&me).ok_or(StartError::Identity)?;
     let (members, scheme) = signer(genesis, &share).map_err(StartError::Keys)?;
     if members.position(&me).is_none() {
         return Err(StartError::NotValidator(node));
     }
     let mut addresses = vec![(me, Address::from(listen))];
     for (peer, address) in peers.into_iter().filter(|(peer, _)| *peer != node) {
-        let key = crate::block::public_key(&peer).ok_or(StartError::Peer(peer))?;
+        let key = public_key(&peer).ok_or(StartError::Peer(peer))?;
         if addresses.iter().any(|(known, _)| *known == key) {
             return Err(StartError::Peer(peer));
         }
         addresses.push((key, Address::from(address)));
     }
     let addresses: Map<_, _> = addresses.into_iter().try_collect().map_err(|_| StartError::Peer(node))?;
+    let first_block = genesis_block::<runtime::Context>(genesis, &network).ok_or(StartError::Genesis)?;
     // The engine would panic later; here it is an error.
     TcpListener::bind(listen).map_err(|cause| StartError::Listen { address: listen, cause })?;
     let folder = storage.clone();
@@ -239,8 +260,7 @@ fn check(config: Config<'_>) -> Result<Ready, StartError> {
         members: NonZeroUsize::new(addresses.len().max(members.len())).unwrap_or(NonZeroUsize::MIN),
         addresses,
         namespace: model::domain(&network, "validators").into_bytes(),
-        genesis: genesis.clone(),
-        network,
+        genesis: first_block,
         journal,
         storage,
         listen,
@@ -250,17 +270,13 @@ fn check(config: Config<'_>) -> Result<Ready, StartError> {
 }
 
 /// Runs the engine on this thread until it is told to stop or fails.
-fn run(ready: Ready, machine: Arc<dyn Machine>, started: &std::sync::mpsc::SyncSender<Started>) {
+fn run(ready: Ready, machine: Arc<dyn Machine>, started: &SyncSender<Started>) {
     let config = runtime::Config::new()
         .with_storage_directory(ready.storage.join("engine"))
         .with_worker_threads(WORKERS)
         .with_thread_stack_size(STACK_BYTES);
     runtime::Runner::new(config).start(|context| async move {
-        let Some(genesis) = genesis_block::<runtime::Context>(&ready.genesis, &ready.network) else {
-            let _ = started.send(Err(StartError::Engine));
-            return;
-        };
-        let core = match Core::new(machine, ready.journal, &genesis) {
+        let core = match Core::new(machine, ready.journal, &ready.genesis) {
             Ok(core) => Arc::new(core),
             Err(cause) => {
                 let _ = started.send(Err(StartError::Journal(cause)));
@@ -288,7 +304,7 @@ fn run(ready: Ready, machine: Arc<dyn Machine>, started: &std::sync::mpsc::SyncS
                 partition: PARTITION.to_owned(),
                 timing: ready.timing,
                 retention: ready.retention,
-                genesis,
+                genesis: ready.genesis,
                 core: core.clone(),
                 requests: received,
             },

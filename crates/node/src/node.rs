@@ -87,13 +87,16 @@ impl StartError {
     /// What to do next.
     pub(crate) fn hint(&self) -> String {
         match self {
-            Self::Listen { .. } | Self::Peer(PeerError::Listen { .. }) => {
+            Self::Listen { .. }
+            | Self::Peer(PeerError::Listen { .. })
+            | Self::Consensus(consensus::StartError::Listen { .. }) => {
                 "is this node, or something else, listening there already? [listen] in node.toml says where".into()
             }
             Self::Store(StoreError::InUse { .. }) => "is this node running already?".into(),
             Self::Consensus(
                 consensus::StartError::NotValidator(_)
                 | consensus::StartError::OtherNetwork { .. }
+                | consensus::StartError::Genesis
                 | consensus::StartError::Keys(_)
                 | consensus::StartError::Peer(_),
             )
@@ -102,11 +105,17 @@ impl StartError {
                 "does node.toml name the genesis, and the peers, of the network that this node was made for?".into()
             }
             Self::Sandbox(_) => "guests need Linux 5.13 or later with landlock and seccomp".into(),
+            Self::Runtime(_) | Self::Consensus(consensus::StartError::Thread(_)) => {
+                "close other programs and try again".into()
+            }
+            Self::Consensus(consensus::StartError::Identity) => {
+                "is this the TPM, and the folder, that the node was set up with?".into()
+            }
+            Self::Consensus(consensus::StartError::Engine) => "the lines above name the cause".into(),
             Self::Consensus(_) | Self::Peer(_) | Self::Store(_) | Self::Custody(_) => {
                 "check the disk; restore the node's whole folder from one backup if it is damaged".into()
             }
             Self::Attestation(_) => "is this the TPM that the node was set up with?".into(),
-            Self::Runtime(_) => "close other programs and try again".into(),
         }
     }
 }
@@ -350,5 +359,23 @@ async fn serve(listener: TcpListener, api: Arc<Api>, mut stopped: watch::Receive
         axum::serve(api::listener::Bounded::new(listener), api::router(api)).with_graceful_shutdown(until).await
     {
         tracing::error!(%cause, "the API ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_check_the_disk_for_what_is_no_fault_of_it() {
+        use consensus::StartError as Cause;
+        let cause = || io::ErrorKind::Other.into();
+        let hint = |cause| StartError::Consensus(cause).hint();
+        let listen = Cause::Listen { address: ([127, 0, 0, 1], 1).into(), cause: cause() };
+        for other in [listen, Cause::Thread(cause()), Cause::Genesis, Cause::Identity, Cause::Engine] {
+            let name = format!("{other:?}");
+            assert!(!hint(other).contains("disk"), "{name}");
+        }
+        assert!(hint(Cause::Storage { folder: "/nowhere".into(), cause: cause() }).contains("disk"));
     }
 }
