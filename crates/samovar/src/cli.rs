@@ -1,6 +1,6 @@
 //! What can be typed. No I/O here; `commands` does the work.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use model::{Metering, ObjectId, ObjectKind, TaskId};
@@ -55,22 +55,6 @@ pub(crate) enum Verb {
     Tasks(Tasks),
     #[command(subcommand)]
     Nodes(Nodes),
-    /// The measured half of a node; started by `samovar node`.
-    #[command(hide = true)]
-    NodeMeasured(Inner),
-    /// A confined process that runs guests; started by nodes and by `samovar try`.
-    #[command(hide = true)]
-    SandboxWorker(Inner),
-    /// A confined process that compiles guests; started by nodes and by `samovar try`.
-    #[command(hide = true)]
-    SandboxCompiler(Inner),
-}
-
-/// Arguments of a process that another part of this program starts; `main` hands them over before parsing.
-#[derive(Debug, Args)]
-pub(crate) struct Inner {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub(crate) rest: Vec<OsString>,
 }
 
 /// Shows the whole story on a fresh local network of real nodes

@@ -15,12 +15,13 @@ use clap::{Parser as _, error::ErrorKind};
 use crate::cli::Cli;
 
 fn main() -> ExitCode {
-    // These become other processes: nothing may have started a thread, and their arguments are their own.
+    // What nodes and `samovar try` start themselves. These become other processes: nothing may have started a thread, and
+    // their arguments are their own.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(|verb| verb.to_str()) {
         Some("sandbox-worker") => return sandbox::worker_main(),
         Some("sandbox-compiler") => return sandbox::compiler_main(),
-        Some("node-measured") => return commands::node::measured(arguments.collect()),
+        Some(node::MEASURED_VERB) => return commands::node::measured(arguments.collect()),
         _ => {}
     }
     match Cli::try_parse() {

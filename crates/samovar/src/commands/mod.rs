@@ -21,7 +21,7 @@ use client::{Client, NetworkFile, Skipped, StateDir};
 use custody::AccountKey;
 
 use crate::{
-    cli::{AccountVerb, Asking, Named, Network, NetworkArgs, Nodes, Objects, Output, Signing, Tasks, Verb},
+    cli::{Account, AccountVerb, Asking, Named, Network, NetworkArgs, Nodes, Objects, Output, Signing, Tasks, Verb},
     failure::Failure,
     ui::{Answer, is_shown, print_failure, print_warning},
 };
@@ -36,7 +36,20 @@ pub(crate) fn dispatch(verb: Verb) -> ExitCode {
         Verb::Verify(args) => offline::verify(&args),
         Verb::Network(Network::Create(args)) => network::create(&args),
         Verb::Network(Network::Approve(args)) => network::approve(&args),
-        verb => on_runtime(online(verb)),
+        Verb::Demo(args) => on_runtime(demo::demo(&args)),
+        Verb::Account(Account { verb: AccountVerb::Show { account, key, asking } }) => {
+            on_runtime(account::show(account, &asking, key.as_deref()))
+        }
+        Verb::Account(Account { verb: AccountVerb::TopUp { amount, signing } }) => {
+            on_runtime(account::top_up(amount, &signing))
+        }
+        Verb::Publish(args) => on_runtime(publish::publish(&args)),
+        Verb::Run(args) => on_runtime(run::run(&args)),
+        Verb::Fetch(args) => on_runtime(run::fetch(&args)),
+        Verb::Quote(args) => on_runtime(run::quote(&args)),
+        Verb::Objects(verb) => on_runtime(listings::objects(verb)),
+        Verb::Tasks(verb) => on_runtime(listings::tasks(verb)),
+        Verb::Nodes(verb) => on_runtime(listings::nodes(verb)),
     };
     conclude(done, output)
 }
@@ -53,30 +66,6 @@ pub(crate) fn conclude(done: Result<Answer, Failure>, output: Output) -> ExitCod
             ExitCode::FAILURE
         }
     }
-}
-
-async fn online(verb: Verb) -> Result<Answer, Failure> {
-    match verb {
-        Verb::Demo(args) => demo::demo(&args).await,
-        Verb::Account(args) => match args.verb {
-            AccountVerb::Show { account, key, asking } => account::show(account, &asking, key.as_deref()).await,
-            AccountVerb::TopUp { amount, signing } => account::top_up(amount, &signing).await,
-        },
-        Verb::Publish(args) => publish::publish(&args).await,
-        Verb::Run(args) => run::run(&args).await,
-        Verb::Fetch(args) => run::fetch(&args).await,
-        Verb::Quote(args) => run::quote(&args).await,
-        Verb::Objects(verb) => listings::objects(verb).await,
-        Verb::Tasks(verb) => listings::tasks(verb).await,
-        Verb::Nodes(verb) => listings::nodes(verb).await,
-        // Those that need no runtime were dispatched before, and `main` has taken the hidden ones.
-        Verb::Node(_) | Verb::Try(_) | Verb::Keygen(_) | Verb::Verify(_) | Verb::Network(_) => Ok(nothing()),
-        Verb::NodeMeasured(_) | Verb::SandboxWorker(_) | Verb::SandboxCompiler(_) => Ok(nothing()),
-    }
-}
-
-fn nothing() -> Answer {
-    Answer::new(serde_json::Value::Null, "")
 }
 
 /// Runs a verb that talks to a network. Ctrl-C ends it in order: what it keeps for later is kept, the rest is removed.
@@ -131,7 +120,6 @@ fn output_of(verb: &Verb) -> Output {
         Verb::Tasks(Tasks::List { asking } | Tasks::Show { asking, .. }) => asking.output,
         Verb::Nodes(Nodes::List { asking } | Nodes::Show { asking, .. }) => asking.output,
         Verb::Node(args) => args.output,
-        Verb::NodeMeasured(_) | Verb::SandboxWorker(_) | Verb::SandboxCompiler(_) => Output { json: false },
     }
 }
 
