@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{
     Api,
     answer::{Answer, Form, Refused},
-    list::Indices,
+    list::{Indices, parse},
 };
 
 /// The genesis of the network; its digest is the network id.
@@ -83,70 +83,7 @@ pub(crate) async fn records(State(api): State<Arc<Api>>, headers: HeaderMap, que
 
 /// One value of the live state or its absence, with a proof against the latest certified head.
 pub(crate) async fn state(State(api): State<Arc<Api>>, headers: HeaderMap, Path(key): Path<String>) -> Answer {
-    let key: Digest = key.parse().map_err(|cause: model::IdError| Refused::malformed(cause.to_string()))?;
+    let key: Digest = parse(&key)?;
     let proven = api.chain.prove_state(key.0).await?;
     Ok(Form::accepted(&headers).answer(&proven))
-}
-
-/// `POST /v1/transactions` and what became of them.
-pub(crate) mod transactions {
-    use std::time::Duration;
-
-    use model::{Canonical, Signed, Transaction, api::TransactionStatus};
-
-    use super::{
-        super::answer::Body, Answer, Api, Arc, Deserialize, Digest, Form, HeaderMap, Path, Query, Refused, State,
-    };
-    use crate::chain::Inadmissible;
-
-    /// Takes a signed transaction and answers with its id. Refused with the rule if the rules forbid it now.
-    pub(crate) async fn submit(
-        State(api): State<Arc<Api>>,
-        headers: HeaderMap,
-        Body(transaction): Body<Signed<Transaction>>,
-    ) -> Answer {
-        let bytes = transaction.to_bytes();
-        let id = Digest::of(&bytes);
-        if api.chain.consensus().status(&id) == TransactionStatus::Unknown {
-            take(&api, bytes).await?;
-        }
-        Ok(Form::accepted(&headers).answer(&id))
-    }
-
-    async fn take(api: &Api, bytes: Vec<u8>) -> Result<(), Refused> {
-        match api.chain.admit(&bytes).await {
-            Ok(()) => {}
-            Err(Inadmissible::Refused(refusal)) => {
-                return Err(Refused::forbidden(refusal.to_string(), refusal.hint()));
-            }
-            Err(Inadmissible::Chain(cause)) => return Err(cause.into()),
-            Err(cause) => return Err(Refused::internal(&cause)),
-        }
-        api.chain.submit(bytes).map_err(|cause| Refused::unavailable(cause.to_string()))?;
-        Ok(())
-    }
-
-    /// `?wait=final`
-    #[derive(Deserialize)]
-    pub(crate) struct Wait {
-        wait: Option<String>,
-    }
-
-    /// Longest wait for an answer that is not there yet.
-    const WAIT_MAX: Duration = Duration::from_secs(10);
-
-    /// What became of a transaction. With `?wait=final`, waits up to ten seconds for it to be in a block.
-    pub(crate) async fn show(
-        State(api): State<Arc<Api>>,
-        headers: HeaderMap,
-        Path(id): Path<String>,
-        query: Query<Wait>,
-    ) -> Answer {
-        let id: Digest = id.parse().map_err(|cause: model::IdError| Refused::malformed(cause.to_string()))?;
-        let status = || api.chain.consensus().status(&id);
-        if query.wait.as_deref() == Some("final") {
-            api.index.until(WAIT_MAX, |_| matches!(status(), TransactionStatus::Final { .. })).await;
-        }
-        Ok(Form::accepted(&headers).answer(&status()))
-    }
 }

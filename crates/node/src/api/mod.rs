@@ -8,6 +8,7 @@ mod gateway;
 mod list;
 pub(crate) mod listener;
 mod tasks;
+mod transactions;
 
 use std::{sync::Arc, time::Duration};
 
@@ -170,8 +171,8 @@ fn routes() -> Vec<Route> {
         on_get("/v1/consistency", chain::consistency),
         on_get("/v1/records", chain::records),
         on_get("/v1/state/{key}", chain::state),
-        on_post("/v1/transactions", chain::transactions::submit),
-        on_get("/v1/transactions/{id}", chain::transactions::show),
+        on_post("/v1/transactions", transactions::submit),
+        on_get("/v1/transactions/{id}", transactions::show),
         on_get("/v1/objects", list::objects),
         on_get("/v1/objects/{id}", list::object),
         on_get("/v1/nodes", list::nodes),
