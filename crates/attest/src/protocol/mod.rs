@@ -11,11 +11,12 @@
 //! ```
 //!
 //! With the votes of two thirds the subject goes to the ledger. A custodian that wants to see for itself (rule R7) uses
-//! [`Challenger`]; the same subject answers it.
+//! [`Challenger`]; the same subject answers it, for as long as [`Subjects`] holds it.
 
 mod appraiser;
 mod challenger;
 mod subject;
+mod subjects;
 
 use model::{AppraisalVote, Bytes32, Canonical, ContentId, EncodingError, EventLog, Evidence, NodeId, Signed};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use appraiser::{Appraiser, AppraiserAction, Facts};
 pub use challenger::{Activated, Challenger, NoAnswer};
 pub use subject::{Subject, SubjectAction};
+pub use subjects::Subjects;
 
 use crate::{Challenge, launcher};
 

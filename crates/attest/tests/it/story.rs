@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use attest::{
     Attester, AttesterError, Challenge, Endorsement, EndorsementKind, appraise_endorsed, launcher,
-    protocol::{Appraiser, AppraiserAction, Challenger, Facts, Message, Presentation, Subject, SubjectAction},
+    protocol::{
+        Appraiser, AppraiserAction, Challenger, Facts, Message, Presentation, Subject, SubjectAction, Subjects,
+    },
     seal_secret,
     simulated::intermediates,
     tpm::PCR_LAUNCHER,
@@ -238,4 +240,38 @@ fn a_custodian_challenges_the_evidence_behind_a_verdict_for_itself() {
     let activated = challenger.answer(now_ms() + 10, &me, answer).unwrap();
     assert_eq!(activated.appraised(), &appraised);
     assert!(challenger.answer(now_ms() + 10, &me, answer).is_err(), "a challenge is answered once");
+}
+
+/// A node may be killed between its request for a verdict and the block with it, and rounds may fail while it holds.
+#[test]
+fn what_a_verdict_rests_on_is_answered_for_after_a_restart_and_after_rounds_that_failed() {
+    let mut network = Network::start();
+    let drawn = network.drawn.clone();
+    let node = network.nodes.get_mut(&node_id(0)).unwrap();
+    let [behind_verdict, earlier] = [(); 2].map(|()| Presentation { evidence: node.evidence(), log: node.log.clone() });
+    let challenge = |presentation: &Presentation| {
+        let appraised = judge(node, &presentation.evidence).unwrap();
+        Message::Challenge(Challenger::new().challenge(now_ms(), appraised, &[3; 32]).unwrap())
+    };
+    let [challenge, about_earlier] = [&behind_verdict, &earlier].map(challenge);
+    let evidence = behind_verdict.evidence.block_id();
+
+    let mut started = Subjects::new(fixture().network, [node_id(2)]);
+    assert!(started.misses(&evidence) && started.handle(node_id(2), &challenge).is_none());
+    started.take_up(earlier);
+    assert!(started.misses(&evidence), "that is what an earlier verdict rested on");
+    started.take_up(behind_verdict);
+    assert!(started.handle(node_id(2), &about_earlier).is_none(), "one verdict holds at a time");
+    for _ in 0..=Subjects::ROUNDS_MAX {
+        let node = network.nodes.get_mut(&node_id(0)).unwrap();
+        let presentation = Presentation { evidence: node.evidence(), log: node.log.clone() };
+        started.begin(presentation, drawn.clone());
+    }
+    assert!(!started.misses(&evidence));
+    let action = started.handle(node_id(2), &challenge);
+    let Some(SubjectAction::Activate { from, challenge }) = action else { panic!("{action:?}") };
+    let node = network.nodes.get_mut(&node_id(0)).unwrap();
+    let secret = node.attester.activate(&challenge).unwrap();
+    assert!(matches!(started.activated(from, &evidence, secret), Some(SubjectAction::Send { .. })));
+    assert!(started.handle(node_id(3), &Message::Challenge(challenge)).is_none(), "not of the committee");
 }

@@ -5,14 +5,13 @@
 mod reappraise;
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use attest::{
     Attester, AttesterError, Challenge, Request,
-    protocol::{Appraiser, AppraiserAction, Facts, Message, Needs, Presentation, Subject, SubjectAction},
+    protocol::{Appraiser, AppraiserAction, Facts, Message, Needs, Presentation, Subject, SubjectAction, Subjects},
     tpm::Tpm,
 };
 use content::Block;
@@ -30,8 +29,6 @@ use crate::{
     storage::Content,
 };
 
-/// Pieces of evidence about which challenges are still answered.
-const SUBJECTS_MAX: usize = 4;
 /// Pause after a round that brought no verdict.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -46,8 +43,7 @@ pub(crate) struct Appraising {
     /// A TPM does one thing at a time, and slowly: only blocking threads take this lock.
     attester: Arc<Mutex<Attester>>,
     appraiser: Mutex<Appraiser>,
-    /// The latest first. Custodians may challenge the evidence behind a verdict that is just being renewed.
-    subjects: Mutex<VecDeque<Subject>>,
+    subjects: Mutex<Subjects>,
 }
 
 /// What it needs of the world.
@@ -105,10 +101,11 @@ impl Appraising {
         let TpmParts { tpm, log, intermediates } = tpm;
         let attester = crate::blocking(move || Attester::open(tpm, intermediates)).await?;
         let (operator, region) = (approved.operator.clone(), approved.region.clone());
+        let committee: Vec<_> = genesis.validators.iter().map(|validator| validator.node).collect();
         let registration = attester.registration(me, identity.sealing_public(), operator, region);
         Ok(Self {
             appraiser: Mutex::new(Appraiser::new(genesis, me)),
-            subjects: Mutex::default(),
+            subjects: Mutex::new(Subjects::new(*network.chain.network_id(), committee)),
             attester: Arc::new(Mutex::new(attester)),
             network,
             account,
@@ -123,7 +120,6 @@ impl Appraising {
 
     /// Gets a verdict and renews it, until the node stops.
     pub(crate) async fn keep_verdict(self: Arc<Self>) {
-        self.take_up_last_evidence().await;
         let mut blocks = self.network.index.watch();
         blocks.borrow_and_update();
         // Only a block that is finalized while this node runs says which window it is now.
@@ -169,9 +165,7 @@ impl Appraising {
         let presentation = self.presentation(window).await?;
         let block = presentation.evidence.block;
         self.keep(&presentation)?;
-        let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
-        let subject = Subject::new(*self.network.chain.network_id(), presentation, drawn, committee);
-        self.begin(subject);
+        self.subjects().begin(presentation, drawn);
         let attestation = tokio::select! {
             attestation = self.votes() => attestation?,
             () = self.evidence_over(window, block) => return Err(NoVerdict::TooFewVotes(self.refusals())),
@@ -218,7 +212,7 @@ impl Appraising {
             tokio::select! {
                 _ = tick.tick() => {
                     let now_ms = crate::progress::unix_ms();
-                    let actions = self.subjects().front_mut().map(|subject| subject.tick(now_ms)).unwrap_or_default();
+                    let actions = self.subjects().tick(now_ms);
                     conversations.extend(actions.into_iter().map(|action| self.converse(action)));
                 }
                 Some(submit) = conversations.next() => {
@@ -254,9 +248,8 @@ impl Appraising {
         Message::decode(&answer).map_err(|cause| NoAnswer::Undecodable(to, cause.into()))
     }
 
-    /// A subject reacts to one message with one action at most, and only if it is about its evidence.
     fn hear(&self, from: NodeId, message: &Message) -> Option<SubjectAction> {
-        self.subjects().iter_mut().find_map(|subject| subject.handle(from, message.clone()).pop())
+        self.subjects().handle(from, message)
     }
 
     /// Lets the TPM answer a challenge.
@@ -264,10 +257,7 @@ impl Appraising {
         let (attester, evidence) = (self.attester.clone(), challenge.evidence);
         let secret: Result<Bytes32, _> = crate::blocking(move || lock(&attester).activate(&challenge)).await;
         match secret {
-            Ok(secret) => {
-                let subjects = self.subjects();
-                subjects.iter().find(|subject| subject.evidence_id() == evidence)?.activated(from, secret).pop()
-            }
+            Ok(secret) => self.subjects().activated(from, &evidence, secret),
             Err(cause) => {
                 tracing::warn!(challenger = %from, error = %crate::chain_of(&cause), "the TPM refuses a challenge");
                 None
@@ -275,22 +265,11 @@ impl Appraising {
         }
     }
 
-    /// After a restart: challenges about the evidence behind the present verdict can still be answered.
-    async fn take_up_last_evidence(&self) {
-        let place = self.network.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
-        let Some(place) = place else { return };
-        let Ok(record) = self.network.chain.record(place.index) else { return };
-        let model::Fact::Verdict(verdict) = record.fact else { return };
-        let Some(presentation) = self.presented(&verdict.evidence) else { return };
-        let committee = self.network.chain.genesis().validators.iter().map(|validator| validator.node);
-        let subject = Subject::new(*self.network.chain.network_id(), presentation, [], committee);
-        self.begin(subject);
-    }
-
-    fn begin(&self, subject: Subject) {
-        let mut subjects = self.subjects();
-        subjects.push_front(subject);
-        subjects.truncate(SUBJECTS_MAX);
+    /// What the present verdict rests on, if it is this: the node may have been killed before it saw its own verdict.
+    fn behind_verdict(&self, evidence: &ContentId) -> Option<Presentation> {
+        let place = self.network.index.facts().node(&self.registration.node)?.verdict?;
+        let model::Fact::Verdict(verdict) = self.network.chain.record(place.index).ok()?.fact else { return None };
+        if verdict.evidence == *evidence { self.presented(evidence) } else { None }
     }
 
     fn presented(&self, evidence: &ContentId) -> Option<Presentation> {
@@ -304,7 +283,7 @@ impl Appraising {
 
     fn refusals(&self) -> String {
         let subjects = self.subjects();
-        let refusals = subjects.iter().take(1).flat_map(Subject::refusals);
+        let refusals = subjects.round().into_iter().flat_map(Subject::refusals);
         let text: Vec<String> = refusals.map(|(node, reason)| format!("{node}: {reason}")).collect();
         if text.is_empty() { "nobody answered".into() } else { text.join("; ") }
     }
@@ -318,7 +297,7 @@ impl Appraising {
             Err(cause) => return Reply::Refused(cause.to_string()),
         };
         let answer = match message {
-            Message::Challenge(_) => self.answer_challenge(from, message).await,
+            Message::Challenge(challenge) => self.answer_challenge(from, challenge).await,
             Message::Evidence(_) | Message::Answer(_) => self.appraise(from, message).await,
             Message::Vote(_) | Message::Refusal(_) => None,
         };
@@ -328,7 +307,14 @@ impl Appraising {
         }
     }
 
-    async fn answer_challenge(&self, from: NodeId, message: Message) -> Option<Message> {
+    async fn answer_challenge(&self, from: NodeId, challenge: Challenge) -> Option<Message> {
+        let evidence = challenge.evidence;
+        if self.subjects().misses(&evidence)
+            && let Some(presentation) = self.behind_verdict(&evidence)
+        {
+            self.subjects().take_up(presentation);
+        }
+        let message = Message::Challenge(challenge);
         let Some(SubjectAction::Activate { from, challenge }) = self.hear(from, &message) else { return None };
         match self.activate(from, challenge).await {
             Some(SubjectAction::Send { message, .. }) => Some(message),
@@ -384,7 +370,7 @@ impl Appraising {
         self.network.chain.drawn(subject, window).await
     }
 
-    fn subjects(&self) -> MutexGuard<'_, VecDeque<Subject>> {
+    fn subjects(&self) -> MutexGuard<'_, Subjects> {
         lock(&self.subjects)
     }
 }
