@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     chain::{Chain, ChainError, Inadmissible},
+    handles::Handles,
     index::Index,
 };
 
@@ -56,7 +57,8 @@ pub(crate) enum Declined {
 
 impl Account {
     /// Starts the task that owns the account.
-    pub(crate) fn start(chain: Chain, index: Arc<Index>, identity: Arc<custody::NodeIdentity>) -> Self {
+    pub(crate) fn start(handles: Handles) -> Self {
+        let Handles { chain, index, identity, .. } = handles;
         let (queue, wishes) = mpsc::channel(QUEUE_MAX);
         let worker = Worker { chain, index, identity, base: 0, pending: VecDeque::new(), taken: Taken::default() };
         tokio::spawn(worker.run(wishes));

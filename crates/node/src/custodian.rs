@@ -10,8 +10,7 @@ use std::{
 };
 
 use custody::{
-    Action, Custodian, CustodianConfig, FactsError, Message, NodeIdentity, Refusal, ReleaseFacts, RestoreError,
-    Standing,
+    Action, Custodian, CustodianConfig, FactsError, Message, Refusal, ReleaseFacts, RestoreError, Standing,
     wire::{FromCustodian, ToCustodian},
 };
 use finality::Finalized;
@@ -26,6 +25,7 @@ use crate::{
     chain::{Chain, ChainError},
     config::Layout,
     evidence,
+    handles::Handles,
     index::{Facts, Index},
     journal::{Journal, JournalError},
     metrics::Metrics,
@@ -117,14 +117,12 @@ type Handled = Result<Result<Vec<Action>, Refusal>, Failed>;
 impl Custody {
     /// Opens the custody folder.
     pub(crate) fn open(
+        handles: Handles,
         layout: &Layout,
-        chain: Chain,
-        index: Arc<Index>,
         account: Account,
-        identity: Arc<NodeIdentity>,
         reappraiser: Reappraiser,
-        metrics: Arc<Metrics>,
     ) -> Result<Self, CustodyError> {
+        let Handles { chain, index, identity, metrics, .. } = handles;
         let node = identity.node_id();
         let approved = chain.genesis().validator(&node).ok_or(CustodyError::NotApproved(node))?;
         let config = CustodianConfig {

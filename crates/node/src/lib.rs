@@ -17,6 +17,7 @@ mod custodian;
 mod evidence;
 mod executor;
 mod fault;
+mod handles;
 mod index;
 mod journal;
 mod launcher;

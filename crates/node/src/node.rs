@@ -2,31 +2,34 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, atomic::AtomicU32},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use consensus::{FinalizedBlock, Subscription};
-use content::{Network, PeerConfig, PeerError, StaticPeer, Store, StoreError};
+use content::{Inbound, Network, Peer, PeerConfig, PeerError, StaticPeer, Store, StoreError};
 use custody::NodeIdentity;
 use model::Genesis;
 use sandbox::{Sandbox, SandboxConfig, SandboxError};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use zeroize::Zeroizing;
 
 use crate::{
     account::Account,
     api::{self, Api},
-    appraiser::{self, Appraising, AttestationError, Reappraiser, TpmParts},
+    appraiser::{Appraising, AttestationError, Reappraiser, TpmParts},
     chain::Chain,
-    config::Config,
+    config::{Config, Layout},
     custodian::{Custody, CustodyError},
     executor::Executor,
+    handles::Handles,
     index::{BlockFacts, Index},
     machine::Ledger,
-    metrics::Metrics,
-    peers::{self, Answerers, Peers, STORE_PATIENCE},
-    progress::Progress,
+    peers::{self, STORE_PATIENCE},
     storage::{Content, Storage},
 };
 
@@ -134,91 +137,21 @@ impl Node {
     /// Starts everything.
     pub(crate) async fn start(config: Config, genesis: Genesis, secrets: Secrets) -> Result<Self, StartError> {
         let Secrets { identity, share, tpm } = secrets;
-        let identity = Arc::new(identity);
-        let genesis = Arc::new(genesis);
+        let (identity, genesis) = (Arc::new(identity), Arc::new(genesis));
         let listener = TcpListener::bind(config.api).await;
         let listener = listener.map_err(|cause| StartError::Listen { address: config.api, cause })?;
-        let sandbox = Arc::new(crate::blocking(|| Sandbox::new(SandboxConfig::this_program())).await?);
+        let sandbox = crate::blocking(|| Sandbox::new(SandboxConfig::this_program())).await?;
         let (peer, inbound) = start_peer(&config, &identity).await?;
-        let content = Content::new(peer.store().clone(), peer.clone());
         let chain = start_chain(&config, &genesis, &identity, share).await?;
-
-        let index = Arc::new(Index::default());
-        let metrics = Arc::new(Metrics::new());
-        let progress = Arc::new(Progress::default());
-        let peers = Peers::new(peer);
-        let account = Account::start(chain.clone(), index.clone(), identity.clone());
-        let reappraiser = Reappraiser::new(identity.node_id(), chain.clone(), content.clone(), peers.clone());
-        let custody = Arc::new(Custody::open(
-            &config.layout,
-            chain.clone(),
-            index.clone(),
-            account.clone(),
-            identity.clone(),
-            reappraiser,
-            metrics.clone(),
-        )?);
-        let storage =
-            Arc::new(Storage::new(content.clone(), chain.clone(), index.clone(), identity.clone(), peers.clone()));
-        let network = appraiser::Network {
-            chain: chain.clone(),
-            index: index.clone(),
-            content: content.clone(),
-            peers: peers.clone(),
-        };
-        let appraising =
-            Appraising::new(network, account.clone(), identity.clone(), metrics.clone(), tpm).await.map(Arc::new)?;
-        let executor = Arc::new(Executor {
-            chain: chain.clone(),
-            index: index.clone(),
-            content: content.clone(),
-            storage: storage.clone(),
-            custody: custody.clone(),
-            peers: peers.clone(),
-            account,
-            identity: identity.clone(),
-            sandbox,
-            progress: progress.clone(),
-            metrics: metrics.clone(),
-            attempted: Mutex::default(),
-            running: AtomicU32::new(0),
-        });
-        let answerers = Arc::new(Answerers {
-            appraising: appraising.clone(),
-            custody: custody.clone(),
-            storage: storage.clone(),
-            progress: progress.clone(),
-        });
-        let api = Arc::new(Api {
-            node: identity.node_id(),
-            chain: chain.clone(),
-            index: index.clone(),
-            content: content.clone(),
-            storage,
-            custodian: custody.clone(),
-            executor: executor.clone(),
-            peers,
-            progress,
-            metrics,
-            turns: api::Turns::default(),
-        });
-
-        let mut parts = JoinSet::new();
-        let blocks = chain.consensus().subscribe(1);
-        parts.spawn(follow(index.clone(), blocks));
-        let members: Vec<_> = genesis.validators.iter().map(|validator| validator.node).collect();
-        parts.spawn(named("peer answers", peers::serve(answerers, members, inbound)));
-        catch_up(&chain, &index).await;
-        custody.resume();
-        parts.spawn(named("custody", custody.clone().observe()));
-        parts.spawn(named("custody appraisals", custody.appraise_ahead()));
-        parts.spawn(named("executor", executor.serve()));
-        parts.spawn(named("attestation", appraising.keep_verdict()));
-        parts.spawn(named("watchdog", watch_standstill(index)));
+        let handles = Handles::new(chain, peer, identity);
+        let roles = Roles::new(&handles, &config.layout, tpm, sandbox).await?;
+        let api = Arc::new(Api::new(handles.clone(), &roles));
+        let parts = roles.begin(&handles, inbound).await;
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(serve(listener, api, stopped));
-        tracing::info!(node = %identity.node_id(), api = %config.api, network = %genesis.network_id(), "node runs");
-        Ok(Self { chain, content, stop, parts: Mutex::new(parts), server })
+        let node = handles.identity.node_id();
+        tracing::info!(%node, api = %config.api, network = %genesis.network_id(), "node runs");
+        Ok(Self { chain: handles.chain, content: handles.content, stop, parts: Mutex::new(parts), server })
     }
 
     /// Returns when the node is told to stop, or with the name of a part that ended by itself.
@@ -247,15 +180,49 @@ impl Node {
     }
 }
 
+/// What a node does for its network.
+#[derive(Clone)]
+pub(crate) struct Roles {
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) custody: Arc<Custody>,
+    pub(crate) appraising: Arc<Appraising>,
+    pub(crate) executor: Arc<Executor>,
+}
+
+impl Roles {
+    async fn new(handles: &Handles, layout: &Layout, tpm: TpmParts, sandbox: Sandbox) -> Result<Self, StartError> {
+        let account = Account::start(handles.clone());
+        let reappraiser = Reappraiser::new(handles.clone());
+        let custody = Arc::new(Custody::open(handles.clone(), layout, account.clone(), reappraiser)?);
+        let storage = Arc::new(Storage::new(handles.clone()));
+        let appraising = Arc::new(Appraising::new(handles.clone(), account.clone(), tpm).await?);
+        let executor = Executor::new(handles.clone(), storage.clone(), custody.clone(), account, sandbox);
+        Ok(Self { storage, custody, appraising, executor: Arc::new(executor) })
+    }
+
+    /// Sets everybody to work, in an order that loses nothing: what was final before is known before anybody acts on it.
+    async fn begin(self, handles: &Handles, inbound: mpsc::Receiver<Inbound>) -> JoinSet<&'static str> {
+        let (chain, index) = (&handles.chain, &handles.index);
+        let mut parts = JoinSet::new();
+        parts.spawn(follow(index.clone(), chain.consensus().subscribe(1)));
+        parts.spawn(named("peer answers", peers::serve(handles.clone(), self.clone(), inbound)));
+        catch_up(chain, index).await;
+        self.custody.resume();
+        parts.spawn(named("custody", self.custody.clone().observe()));
+        parts.spawn(named("custody appraisals", self.custody.appraise_ahead()));
+        parts.spawn(named("executor", self.executor.serve()));
+        parts.spawn(named("attestation", self.appraising.keep_verdict()));
+        parts.spawn(named("watchdog", watch_standstill(index.clone())));
+        parts
+    }
+}
+
 async fn named(name: &'static str, part: impl Future<Output = ()>) -> &'static str {
     part.await;
     name
 }
 
-async fn start_peer(
-    config: &Config,
-    identity: &NodeIdentity,
-) -> Result<(content::Peer, tokio::sync::mpsc::Receiver<content::Inbound>), StartError> {
+async fn start_peer(config: &Config, identity: &NodeIdentity) -> Result<(Peer, mpsc::Receiver<Inbound>), StartError> {
     let (dir, cache_bytes) = (config.layout.blocks(), config.cache_bytes);
     let open = move || Store::open_with_cache(&dir, STORE_BYTES_MAX, cache_bytes);
     let store = crate::blocking(open).await?;
@@ -274,7 +241,7 @@ async fn start_peer(
         // The longest of any question; the others have bounds of their own.
         request_timeout: STORE_PATIENCE,
     };
-    Ok(content::Peer::start(peer_config, store).await?)
+    Ok(Peer::start(peer_config, store).await?)
 }
 
 async fn start_chain(

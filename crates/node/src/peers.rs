@@ -12,7 +12,9 @@ use model::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::{appraiser::Appraising, custodian::Custody, progress::Progress, storage::Storage};
+use crate::{
+    appraiser::Appraising, custodian::Custody, handles::Handles, node::Roles, progress::Progress, storage::Storage,
+};
 
 /// Version of the envelope.
 const VERSION: u32 = 1;
@@ -220,20 +222,18 @@ impl Peers {
 }
 
 /// Those who answer.
-pub(crate) struct Answerers {
-    pub(crate) appraising: Arc<Appraising>,
-    pub(crate) custody: Arc<Custody>,
-    pub(crate) storage: Arc<Storage>,
-    pub(crate) progress: Arc<Progress>,
+struct Answerers {
+    appraising: Arc<Appraising>,
+    custody: Arc<Custody>,
+    storage: Arc<Storage>,
+    progress: Arc<Progress>,
 }
 
-/// Answers the questions of `members` until the peer stops. Strangers have nothing to ask.
-pub(crate) async fn serve(
-    answerers: Arc<Answerers>,
-    members: impl IntoIterator<Item = NodeId>,
-    mut inbound: mpsc::Receiver<content::Inbound>,
-) {
-    let turns = Turns::new(members);
+/// Answers the questions of the network's nodes until the peer stops. Strangers have nothing to ask.
+pub(crate) async fn serve(handles: Handles, roles: Roles, mut inbound: mpsc::Receiver<content::Inbound>) {
+    let Roles { appraising, custody, storage, .. } = roles;
+    let answerers = Arc::new(Answerers { appraising, custody, storage, progress: handles.progress });
+    let turns = Turns::new(handles.chain.genesis().validators.iter().map(|validator| validator.node));
     while let Some(request) = inbound.recv().await {
         match turns.take(&request.from) {
             Ok(turn) => {

@@ -11,7 +11,7 @@ use custody::NodeIdentity;
 use model::{ContentId, NetworkId, NodeId, Signed, StorageAck};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{chain::Chain, index::Index, peers::Peers};
+use crate::{chain::Chain, handles::Handles, index::Index, peers::Peers};
 
 /// Most bytes of one file.
 const FILE_BYTES_MAX: u64 = 64 << 30;
@@ -122,13 +122,8 @@ pub(crate) enum NotStored {
 }
 
 impl Storage {
-    pub(crate) fn new(
-        content: Content,
-        chain: Chain,
-        index: Arc<Index>,
-        identity: Arc<NodeIdentity>,
-        peers: Peers,
-    ) -> Self {
+    pub(crate) fn new(handles: Handles) -> Self {
+        let Handles { content, chain, index, identity, peers, .. } = handles;
         Self { content, chain, index, identity, peers, turns: Turns::default() }
     }
 

@@ -26,8 +26,16 @@ use tokio::sync::Semaphore;
 
 use self::answer::{Answer, Form, Refused, bytes};
 use crate::{
-    chain::Chain, custodian::Custody, executor::Executor, index::Index, metrics::Metrics, peers::Peers,
-    progress::Progress, storage::Storage,
+    chain::Chain,
+    custodian::Custody,
+    executor::Executor,
+    handles::Handles,
+    index::Index,
+    metrics::Metrics,
+    node::Roles,
+    peers::Peers,
+    progress::Progress,
+    storage::{Content, Storage},
 };
 
 /// Most bytes of a request body, uploads apart: a transaction or a deposit as JSON is about twice its canonical form.
@@ -49,22 +57,22 @@ pub(crate) struct Api {
     pub(crate) node: NodeId,
     pub(crate) chain: Chain,
     pub(crate) index: Arc<Index>,
-    pub(crate) content: crate::storage::Content,
+    pub(crate) content: Content,
     pub(crate) storage: Arc<Storage>,
     pub(crate) custodian: Arc<Custody>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) peers: Peers,
     pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) turns: Turns,
+    turns: Turns,
 }
 
 /// How much is done for strangers at a time. Whatever is above is refused, so that a crowd at the API costs the roles of this
 /// node neither memory nor threads.
-pub(crate) struct Turns {
-    pub(crate) requests: Semaphore,
-    pub(crate) uploads: Semaphore,
-    pub(crate) listeners: Arc<Semaphore>,
+struct Turns {
+    requests: Semaphore,
+    uploads: Semaphore,
+    listeners: Arc<Semaphore>,
 }
 
 impl Default for Turns {
@@ -78,6 +86,15 @@ impl Default for Turns {
 }
 
 impl Api {
+    /// Answers by what `roles` do and the ledger says.
+    pub(crate) fn new(handles: Handles, roles: &Roles) -> Self {
+        let Handles { chain, index, content, peers, identity, progress, metrics } = handles;
+        let Roles { storage, custody, executor, .. } = roles.clone();
+        let node = identity.node_id();
+        let turns = Turns::default();
+        Self { node, chain, index, content, storage, custodian: custody, executor, peers, progress, metrics, turns }
+    }
+
     /// As many of these groups of records as fit into one answer, from the first, with their proof: for listings.
     async fn listed(&self, headers: &HeaderMap, groups: Vec<Vec<u64>>) -> Answer {
         let bytes_of = |index| self.chain.consensus().record(index).map(|record| record.len());

@@ -23,6 +23,7 @@ pub(crate) use self::reappraise::{NotAppraised, Reappraiser};
 use crate::{
     account::{Account, Declined},
     chain::{Chain, ChainError},
+    handles::Handles,
     index::Index,
     metrics::Metrics,
     peers::{NoAnswer, Peers, Reply},
@@ -34,7 +35,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// This node's part in attestation.
 pub(crate) struct Appraising {
-    network: Network,
+    chain: Chain,
+    index: Arc<Index>,
+    content: Content,
+    peers: Peers,
     account: Account,
     identity: Arc<NodeIdentity>,
     metrics: Arc<Metrics>,
@@ -44,15 +48,6 @@ pub(crate) struct Appraising {
     attester: Arc<Mutex<Attester>>,
     appraiser: Mutex<Appraiser>,
     subjects: Mutex<Subjects>,
-}
-
-/// What it needs of the world.
-#[derive(Clone)]
-pub(crate) struct Network {
-    pub(crate) chain: Chain,
-    pub(crate) index: Arc<Index>,
-    pub(crate) content: Content,
-    pub(crate) peers: Peers,
 }
 
 /// Why this node cannot be appraised at all.
@@ -88,14 +83,9 @@ enum NoVerdict {
 
 impl Appraising {
     /// Takes the TPM into service.
-    pub(crate) async fn new(
-        network: Network,
-        account: Account,
-        identity: Arc<NodeIdentity>,
-        metrics: Arc<Metrics>,
-        tpm: TpmParts,
-    ) -> Result<Self, AttestationError> {
-        let genesis = network.chain.genesis().clone();
+    pub(crate) async fn new(handles: Handles, account: Account, tpm: TpmParts) -> Result<Self, AttestationError> {
+        let Handles { chain, index, content, peers, identity, metrics, .. } = handles;
+        let genesis = chain.genesis().clone();
         let me = identity.node_id();
         let approved = genesis.validator(&me).ok_or(AttestationError::NotApproved(me))?;
         let TpmParts { tpm, log, intermediates } = tpm;
@@ -105,9 +95,12 @@ impl Appraising {
         let registration = attester.registration(me, identity.sealing_public(), operator, region);
         Ok(Self {
             appraiser: Mutex::new(Appraiser::new(genesis, me)),
-            subjects: Mutex::new(Subjects::new(*network.chain.network_id(), committee)),
+            subjects: Mutex::new(Subjects::new(*chain.network_id(), committee)),
             attester: Arc::new(Mutex::new(attester)),
-            network,
+            chain,
+            index,
+            content,
+            peers,
             account,
             identity,
             metrics,
@@ -120,7 +113,7 @@ impl Appraising {
 
     /// Gets a verdict and renews it, until the node stops.
     pub(crate) async fn keep_verdict(self: Arc<Self>) {
-        let mut blocks = self.network.index.watch();
+        let mut blocks = self.index.watch();
         blocks.borrow_and_update();
         // Only a block that is finalized while this node runs says which window it is now.
         while blocks.changed().await.is_ok() {
@@ -148,9 +141,9 @@ impl Appraising {
 
     /// The window to be appraised in now, if it is time: there is no verdict, or half of its life is over.
     fn window_due(&self) -> Option<u64> {
-        let tip = self.network.index.tip();
-        let window = tip.time_ms / self.network.chain.genesis().appraisal.window_ms.max(1);
-        let verdict = self.network.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
+        let tip = self.index.tip();
+        let window = tip.time_ms / self.chain.genesis().appraisal.window_ms.max(1);
+        let verdict = self.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
         let Some(verdict) = verdict else { return (tip.height > 0).then_some(window) };
         let half_life = verdict.from_ms + verdict.expires_ms.saturating_sub(verdict.from_ms) / 2;
         (tip.time_ms >= half_life && window > verdict.window).then_some(window)
@@ -176,9 +169,9 @@ impl Appraising {
     /// Returns when nobody will vote any more on evidence made in `window` at `block`: it has aged, or the window after
     /// its own is over.
     async fn evidence_over(&self, window: u64, block: BlockRef) {
-        let policy = &self.network.chain.genesis().appraisal;
+        let policy = &self.chain.genesis().appraisal;
         let fresh_until_ms = block.time_ms.saturating_add(policy.evidence_age_ms_max);
-        let mut blocks = self.network.index.watch();
+        let mut blocks = self.index.watch();
         let over = |time_ms: u64| time_ms > fresh_until_ms || time_ms / policy.window_ms.max(1) > window + 1;
         // An error means that the node is stopping.
         let _ = blocks.wait_for(|tip| over(tip.time_ms)).await;
@@ -186,11 +179,10 @@ impl Appraising {
 
     /// A quote for this window and the newest block.
     async fn presentation(&self, window: u64) -> Result<Presentation, NoVerdict> {
-        let block = self.network.chain.consensus().head().block_ref();
+        let block = self.chain.consensus().head().block_ref();
         let request = Request { role: Role::Executor, window, block };
-        let (network, registration, log) =
-            (*self.network.chain.network_id(), self.registration.clone(), self.log.clone());
-        let pcrs = self.network.chain.genesis().appraisal.pcrs.clone();
+        let (network, registration, log) = (*self.chain.network_id(), self.registration.clone(), self.log.clone());
+        let pcrs = self.chain.genesis().appraisal.pcrs.clone();
         let attester = self.attester.clone();
         let quote = move || lock(&attester).evidence(&network, &registration, request, &pcrs, &log);
         let evidence = crate::blocking(quote).await?;
@@ -201,7 +193,7 @@ impl Appraising {
     fn keep(&self, presentation: &Presentation) -> Result<(), NoVerdict> {
         let evidence = Block::dag_cbor(presentation.evidence.to_bytes())?;
         let log = Block::dag_cbor(presentation.log.to_bytes())?;
-        Ok(self.network.content.store().put_batch(&[evidence, log])?)
+        Ok(self.content.store().put_batch(&[evidence, log])?)
     }
 
     /// Talks to everybody drawn until there are enough votes.
@@ -244,7 +236,7 @@ impl Appraising {
     }
 
     async fn say(&self, to: NodeId, message: &Message) -> Result<Message, NoAnswer> {
-        let answer = self.network.peers.appraisal(to, message.encode()).await?;
+        let answer = self.peers.appraisal(to, message.encode()).await?;
         Message::decode(&answer).map_err(|cause| NoAnswer::Undecodable(to, cause.into()))
     }
 
@@ -267,13 +259,13 @@ impl Appraising {
 
     /// What the present verdict rests on, if it is this: the node may have been killed before it saw its own verdict.
     fn behind_verdict(&self, evidence: &ContentId) -> Option<Presentation> {
-        let place = self.network.index.facts().node(&self.registration.node)?.verdict?;
-        let model::Fact::Verdict(verdict) = self.network.chain.record(place.index).ok()?.fact else { return None };
+        let place = self.index.facts().node(&self.registration.node)?.verdict?;
+        let model::Fact::Verdict(verdict) = self.chain.record(place.index).ok()?.fact else { return None };
         if verdict.evidence == *evidence { self.presented(evidence) } else { None }
     }
 
     fn presented(&self, evidence: &ContentId) -> Option<Presentation> {
-        let store = self.network.content.store();
+        let store = self.content.store();
         let block = store.get(evidence).ok()??;
         let evidence = Evidence::from_bytes(block.data(), Evidence::BYTES_MAX).ok()?;
         let block = store.get(&evidence.tpm.log).ok()??;
@@ -330,7 +322,7 @@ impl Appraising {
         };
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).ok()?;
-        let now_ms = self.network.index.tip().time_ms;
+        let now_ms = self.index.tip().time_ms;
         let action = {
             let mut appraiser = self.appraiser.lock().unwrap_or_else(PoisonError::into_inner);
             appraiser.handle(now_ms, from, message, &facts, &entropy).pop()?
@@ -349,7 +341,7 @@ impl Appraising {
             }
             AppraiserAction::Vote(vote) => {
                 self.metrics.votes.inc();
-                Some(Message::Vote(Box::new(self.identity.sign(self.network.chain.network_id(), vote))))
+                Some(Message::Vote(Box::new(self.identity.sign(self.chain.network_id(), vote))))
             }
         }
     }
@@ -358,16 +350,16 @@ impl Appraising {
     async fn facts(&self, needs: Option<Needs>) -> Facts {
         let Some(Needs { subject, window, height }) = needs else { return Facts::default() };
         // The subject may have read its block a moment earlier.
-        self.network.index.until_height(height).await;
+        self.index.until_height(height).await;
         Facts {
-            block: self.network.chain.block_at(height).await.ok(),
+            block: self.chain.block_at(height).await.ok(),
             drawn: self.drawn(&subject, window).await.unwrap_or_default(),
         }
     }
 
     /// The appraisers drawn for a node in a window; nobody while the window has no seed.
     async fn drawn(&self, subject: &NodeId, window: u64) -> Result<Vec<NodeId>, ChainError> {
-        self.network.chain.drawn(subject, window).await
+        self.chain.drawn(subject, window).await
     }
 
     fn subjects(&self) -> MutexGuard<'_, Subjects> {

@@ -15,6 +15,7 @@ use model::{Canonical, ContentId, EncodingError, EventLog, Evidence, NodeId, Ver
 
 use crate::{
     chain::{Chain, ChainError},
+    handles::Handles,
     peers::{NoAnswer, Peers},
     progress::unix_ms,
     storage::Content,
@@ -78,8 +79,9 @@ impl Turns {
 }
 
 impl Reappraiser {
-    pub(crate) fn new(me: NodeId, chain: Chain, content: Content, peers: Peers) -> Self {
-        Self { me, chain, content, peers, challenger: Arc::default(), turns: Turns::default() }
+    pub(crate) fn new(handles: Handles) -> Self {
+        let Handles { chain, content, peers, identity, .. } = handles;
+        Self { me: identity.node_id(), chain, content, peers, challenger: Arc::default(), turns: Turns::default() }
     }
 
     /// Fetches the evidence behind a verdict, appraises it as of the moment of the votes, and challenges the TPM that it

@@ -30,6 +30,7 @@ use crate::{
     chain::Chain,
     custodian::Custody,
     evidence,
+    handles::Handles,
     index::{Index, OpenAssignment, OpenTask},
     metrics::{self, Metrics},
     peers::Peers,
@@ -45,19 +46,20 @@ const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Runs the tasks that are assigned to this node.
 pub(crate) struct Executor {
-    pub(crate) chain: Chain,
-    pub(crate) index: Arc<Index>,
-    pub(crate) content: Content,
-    pub(crate) storage: Arc<Storage>,
-    pub(crate) custody: Arc<Custody>,
-    pub(crate) peers: Peers,
-    pub(crate) account: Account,
-    pub(crate) identity: Arc<NodeIdentity>,
-    pub(crate) sandbox: Arc<Sandbox>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) attempted: Mutex<HashSet<(TaskId, u8)>>,
-    pub(crate) running: AtomicU32,
+    chain: Chain,
+    index: Arc<Index>,
+    content: Content,
+    storage: Arc<Storage>,
+    custody: Arc<Custody>,
+    peers: Peers,
+    account: Account,
+    identity: Arc<NodeIdentity>,
+    sandbox: Arc<Sandbox>,
+    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
+    /// Attempts that were begun, by task; those of settled tasks are forgotten.
+    attempted: Mutex<HashSet<(TaskId, u8)>>,
+    running: AtomicU32,
 }
 
 /// What is final about one attempt at one task.
@@ -110,6 +112,32 @@ impl Failure {
 }
 
 impl Executor {
+    /// Runs guests in `sandbox` with the keys of `custody` and others, and has their results kept by way of `storage`.
+    pub(crate) fn new(
+        handles: Handles,
+        storage: Arc<Storage>,
+        custody: Arc<Custody>,
+        account: Account,
+        sandbox: Sandbox,
+    ) -> Self {
+        let Handles { chain, index, content, peers, identity, progress, metrics } = handles;
+        Self {
+            chain,
+            index,
+            content,
+            storage,
+            custody,
+            peers,
+            account,
+            identity,
+            sandbox: Arc::new(sandbox),
+            progress,
+            metrics,
+            attempted: Mutex::default(),
+            running: AtomicU32::new(0),
+        }
+    }
+
     /// How many tasks run now.
     pub(crate) fn running(&self) -> u32 {
         self.running.load(Ordering::Relaxed)
