@@ -350,14 +350,7 @@ fn appraise_vouched(
 
 /// What needs no cryptography: the approved node, the right request, a recent block.
 fn check_request(evidence: &Evidence, expectation: &Expectation<'_>) -> Result<(), AppraiseError> {
-    let (claimed, approved) = (&evidence.registration, expectation.approved);
-    let differing = [
-        (claimed.node != approved.node, "node key"),
-        (claimed.operator != approved.operator, "operator"),
-        (claimed.region != approved.region, "region"),
-        (claimed.endorsement != approved.endorsement, "endorsement certificate"),
-    ];
-    if let Some((_, what)) = differing.into_iter().find(|(differs, _)| *differs) {
+    if let Some(what) = expectation.approved.differs(&evidence.registration) {
         return Err(AppraiseError::NotApproved { what });
     }
     if evidence.role != expectation.role {

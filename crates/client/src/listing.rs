@@ -265,9 +265,7 @@ pub fn check_verdict(
         return Err(VerdictError::Registration);
     }
     let approved = genesis.validator(&registration.node).ok_or(VerdictError::NotApproved)?;
-    if (&approved.operator, &approved.region, approved.endorsement)
-        != (&registration.operator, &registration.region, registration.endorsement)
-    {
+    if approved.differs(registration).is_some() {
         return Err(VerdictError::NotApproved);
     }
     if verdict.result.simulated && !simulated {

@@ -88,20 +88,14 @@ pub(crate) fn attest(view: &mut View, genesis: &Genesis, attestation: &Attestati
     tasks::look_again(view)
 }
 
-/// The operator, region and endorsement must be those that the committee has approved for this node.
+/// What a node says of itself must be what the committee has approved.
 fn check_approved(genesis: &Genesis, registration: &Registration) -> Result<(), Refusal> {
     let node = registration.node;
     let approved = genesis.validator(&node).ok_or(Refusal::NotApproved { node })?;
-    for (what, same) in [
-        ("operator", approved.operator == registration.operator),
-        ("region", approved.region == registration.region),
-        ("endorsement certificate", approved.endorsement == registration.endorsement),
-    ] {
-        if !same {
-            return Err(Refusal::ApprovedOtherwise { node, what });
-        }
+    match approved.differs(registration) {
+        Some(what) => Err(Refusal::ApprovedOtherwise { node, what }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The seed that draws the appraisers of a window, if it may still be voted in.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, Blob, Bytes96, Canonical, Digest, Limits, NetworkId, NodeId};
+use crate::{AccountId, Blob, Bytes96, Canonical, Digest, Limits, NetworkId, NodeId, Registration};
 
 /// The public beginning of a network. Every node checks the digest out of band; it never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,21 @@ pub struct Validator {
     pub region: String,
     /// SHA-256 of its endorsement certificate (DER).
     pub endorsement: Digest,
+}
+
+impl Validator {
+    /// The first thing in which a registration differs from what the founders approved. The other keys of a node are its
+    /// own: evidence vouches for them.
+    pub fn differs(&self, registration: &Registration) -> Option<&'static str> {
+        let Self { node, operator, region, endorsement } = self; // all of them: a further one does not compile without
+        let differing = [
+            ("node key", *node != registration.node),
+            ("operator", *operator != registration.operator),
+            ("region", *region != registration.region),
+            ("endorsement certificate", *endorsement != registration.endorsement),
+        ];
+        differing.into_iter().find_map(|(what, differs)| differs.then_some(what))
+    }
 }
 
 /// Roots that may endorse a TPM.

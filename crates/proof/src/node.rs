@@ -111,12 +111,9 @@ fn check_registration(genesis: &Genesis, facts: &Facts) -> Result<(), ProofError
     let vouched = registration.digest() == facts.verdict.get().registration;
     same(vouched, LINK, "the registration", "the one the verdict vouches for")?;
     same(registration.node == facts.verdict.get().node, LINK, "the registration's node", "the executor")?;
-    let approved = genesis.validator(&registration.node).is_some_and(|approved| {
-        approved.operator == registration.operator
-            && approved.region == registration.region
-            && approved.endorsement == registration.endorsement
-    });
-    same(approved, LINK, "operator, region or endorsement", "what the committee has approved")
+    let approved = genesis.validator(&registration.node);
+    let as_approved = approved.is_some_and(|approved| approved.differs(registration).is_none());
+    same(as_approved, LINK, "operator, region or endorsement", "what the committee has approved")
 }
 
 /// The evidence that the verdict names, and the event log that the evidence names, if it is here.
