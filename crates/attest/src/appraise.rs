@@ -157,9 +157,8 @@ impl<'a> Expectation<'a> {
         block: BlockRef,
     ) -> Option<Self> {
         let policy = &genesis.appraisal;
-        let fresh_until_ms = block.time_ms.saturating_add(policy.evidence_age_ms_max);
-        let window_began_ms = verdict.window.saturating_mul(policy.window_ms);
-        let voted_ms = verdict_ms.min(fresh_until_ms).max(window_began_ms);
+        let voted_ms =
+            verdict_ms.min(policy.fresh_until_ms(block.time_ms)).max(policy.window_begins_ms(verdict.window));
         Self::of_genesis(genesis, network, &verdict.node, verdict.window, block, voted_ms)
     }
 }
@@ -362,9 +361,11 @@ fn check_request(evidence: &Evidence, expectation: &Expectation<'_>) -> Result<(
     if evidence.block != expectation.block || evidence.block.time_ms > expectation.now_ms {
         return Err(AppraiseError::UnknownBlock);
     }
-    let (age_ms, age_ms_max) =
-        (expectation.now_ms.saturating_sub(evidence.block.time_ms), expectation.policy.evidence_age_ms_max);
-    if age_ms > age_ms_max { Err(AppraiseError::Stale { age_ms, age_ms_max }) } else { Ok(()) }
+    let (policy, now_ms, block_ms) = (expectation.policy, expectation.now_ms, evidence.block.time_ms);
+    if now_ms > policy.fresh_until_ms(block_ms) {
+        return Err(AppraiseError::Stale { age_ms: now_ms - block_ms, age_ms_max: policy.evidence_age_ms_max });
+    }
+    Ok(())
 }
 
 /// The registered attestation key has quoted exactly these registers for exactly this purpose. Returns register 14 and

@@ -13,17 +13,13 @@ use crate::{
 /// Keeps the seed of the first block of a window that carries one.
 pub(crate) fn open_window(view: &mut View, genesis: &Genesis, seed: Option<Seed>) -> Result<(), Halt> {
     let Some(seed) = seed else { return Ok(()) };
-    let number = window_at(genesis, view.time_ms());
+    let number = genesis.appraisal.window_at(view.time_ms());
     let known: Option<Windows> = view.get(&key::windows())?;
     let previous = known.map(|windows| windows.current);
     if previous.is_none_or(|window| window.number < number) {
         view.put(key::windows(), &Windows { current: Window { number, seed }, previous });
     }
     Ok(())
-}
-
-fn window_at(genesis: &Genesis, time_ms: u64) -> u64 {
-    time_ms / genesis.appraisal.window_ms.max(1)
 }
 
 /// A node presents the votes of its appraisers: the network's verdict, if they suffice.
@@ -100,9 +96,10 @@ fn check_approved(genesis: &Genesis, registration: &Registration) -> Result<(), 
 
 /// The seed that draws the appraisers of a window, if it may still be voted in.
 fn window_seed(view: &mut View, genesis: &Genesis, window: u64) -> Result<Seed, Halt> {
-    let closed = Refusal::Window { window, now: window_at(genesis, view.time_ms()) };
+    let (policy, time_ms) = (&genesis.appraisal, view.time_ms());
+    let closed = Refusal::Window { window, now: policy.window_at(time_ms) };
     let windows: Windows = view.get(&key::windows())?.ok_or_else(|| closed.clone())?;
-    Ok(windows.seed(window, view.time_ms(), genesis.appraisal.window_ms).ok_or(closed)?)
+    Ok(windows.seed(window, policy, time_ms).ok_or(closed)?)
 }
 
 fn enrol(view: &mut View, node: NodeId) -> Result<(), Halt> {

@@ -1,6 +1,8 @@
 //! The values of the state, as canonical DAG-CBOR. They are what execution needs and no more: facts stand in the log.
 
-use model::{AccountId, AttestationResult, Digest, FailureClass, NodeId, ObjectKind, Seed, Task, TaskId};
+use model::{
+    AccountId, AppraisalPolicy, AttestationResult, Digest, FailureClass, NodeId, ObjectKind, Seed, Task, TaskId,
+};
 use serde::{Deserialize, Serialize};
 
 pub use crate::pages::Pages;
@@ -109,12 +111,11 @@ pub struct Window {
 }
 
 impl Windows {
-    /// The seed of window `number`, if it is one of these two and still may be voted for at ledger time `time_ms`.
-    pub fn seed(&self, number: u64, time_ms: u64, window_ms: u64) -> Option<Seed> {
-        let now = time_ms / window_ms.max(1);
-        let open = number == now || number.checked_add(1) == Some(now);
-        let known = [Some(self.current), self.previous].into_iter().flatten();
-        known.filter(|_| open).find(|window| window.number == number).map(|window| window.seed)
+    /// The seed of window `number`, if it is one of these two and votes for it count at ledger time `time_ms`.
+    pub fn seed(&self, number: u64, policy: &AppraisalPolicy, time_ms: u64) -> Option<Seed> {
+        let mut known = [Some(self.current), self.previous].into_iter().flatten();
+        let window = known.find(|window| window.number == number)?;
+        policy.may_vote_in(number, time_ms).then_some(window.seed)
     }
 }
 

@@ -120,6 +120,28 @@ pub struct AppraisalPolicy {
 }
 
 impl AppraisalPolicy {
+    /// The appraisal window that ledger time `time_ms` is in.
+    pub fn window_at(&self, time_ms: u64) -> u64 {
+        time_ms / self.window_ms.max(1)
+    }
+
+    /// When a window begins, ledger time.
+    pub fn window_begins_ms(&self, window: u64) -> u64 {
+        window.saturating_mul(self.window_ms)
+    }
+
+    /// Whether votes for `window` count at ledger time `time_ms`: in it, and in the one after, since a node may have begun to
+    /// ask for them just before the turn.
+    pub fn may_vote_in(&self, window: u64, time_ms: u64) -> bool {
+        let now = self.window_at(time_ms);
+        window == now || window.checked_add(1) == Some(now)
+    }
+
+    /// Up to when, ledger time, evidence is fresh that names a block of `block_ms`.
+    pub fn fresh_until_ms(&self, block_ms: u64) -> u64 {
+        block_ms.saturating_add(self.evidence_age_ms_max)
+    }
+
     /// Votes needed out of `drawn` appraisers: at least two thirds.
     pub fn votes_needed(drawn: usize) -> usize {
         (2 * drawn).div_ceil(3).max(1)

@@ -145,7 +145,7 @@ impl Chain {
         let policy = &self.genesis().appraisal;
         let windows: Option<Windows> = self.value(ledger::key::windows()).await?;
         let now_ms = self.inner.consensus.head().time_ms;
-        let Some(seed) = windows.and_then(|windows| windows.seed(window, now_ms, policy.window_ms)) else {
+        let Some(seed) = windows.and_then(|windows| windows.seed(window, policy, now_ms)) else {
             return Ok(Vec::new());
         };
         let validators = self.genesis().validators.iter().map(|validator| validator.node);

@@ -61,8 +61,7 @@ pub(crate) fn check_verdict(genesis: &Genesis, network: &finality::Network, fact
     same(verdict.expires_ms == expires_ms, LINK, "the verdict's expiry", "what the network's policy gives")?;
     let fresh = facts.assignment.time_ms() < verdict.expires_ms;
     same(fresh, LINK, "the verdict", "one that held when the executor was drawn")?;
-    let window = at_ms / genesis.appraisal.window_ms.max(1);
-    let open = verdict.window == window || verdict.window.checked_add(1) == Some(window);
+    let open = genesis.appraisal.may_vote_in(verdict.window, at_ms);
     same(open, LINK, "the verdict's window", "the one it was made in, or the one before")?;
     check_drawn(genesis, network, facts)?;
     check_votes(&network.id, facts)?;
@@ -163,8 +162,7 @@ fn check_age(genesis: &Genesis, evidence: &Evidence, facts: &Facts) -> Result<()
     let (block, verdict, policy) = (&evidence.block, &facts.verdict, &genesis.appraisal);
     let past = block.height <= verdict.height() && block.time_ms <= verdict.time_ms();
     same(past, LINK, "the block that the evidence names", "one before the verdict")?;
-    let window_ms = evidence.window.saturating_mul(policy.window_ms);
-    let recent = block.time_ms.saturating_add(policy.evidence_age_ms_max) >= window_ms;
+    let recent = policy.fresh_until_ms(block.time_ms) >= policy.window_begins_ms(evidence.window);
     same(recent, LINK, "the evidence", "fresh in the window it was made for")
 }
 

@@ -157,10 +157,9 @@ impl Appraiser {
         if !facts.drawn.contains(&self.me) {
             return Err(NoVote::NotDrawn(window));
         }
-        // The one before still counts: a subject may have begun just before the turn.
-        let now = now_ms / self.genesis.appraisal.window_ms.max(1);
-        if window != now && window.checked_add(1) != Some(now) {
-            return Err(NoVote::OtherWindow { window, now });
+        let policy = &self.genesis.appraisal;
+        if !policy.may_vote_in(window, now_ms) {
+            return Err(NoVote::OtherWindow { window, now: policy.window_at(now_ms) });
         }
         Ok(())
     }

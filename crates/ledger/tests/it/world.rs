@@ -350,7 +350,7 @@ impl World {
 
     pub(crate) fn drawn(&self, node: &NodeId, window: u64) -> Vec<NodeId> {
         let windows: Windows = self.get(&key::windows()).unwrap();
-        let seed = windows.seed(window, self.time_ms, WINDOW_MS).unwrap();
+        let seed = windows.seed(window, &self.genesis.appraisal, self.time_ms).unwrap();
         appraisers(&seed, node, self.genesis.validators.iter().map(|validator| validator.node), 3)
     }
 

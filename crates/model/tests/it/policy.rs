@@ -42,3 +42,38 @@ fn a_registration_is_compared_with_everything_that_was_approved() {
         assert_eq!(approved.differs(&other), Some(what));
     }
 }
+
+fn policy(window_ms: u64) -> AppraisalPolicy {
+    AppraisalPolicy {
+        release_key: Blob(Vec::new()),
+        release_counter_min: 0,
+        pcrs: vec![14],
+        verdict_ms: 400,
+        window_ms,
+        appraisers: 3,
+        evidence_age_ms_max: 50,
+    }
+}
+
+#[test]
+fn votes_count_in_their_window_and_in_the_next_and_at_no_other_time() {
+    let policy = policy(100);
+    assert_eq!([0, 99, 100, 250].map(|time_ms| policy.window_at(time_ms)), [0, 0, 1, 2]);
+    assert_eq!(policy.window_begins_ms(2), 200);
+    for (time_ms, counts) in [(0, false), (199, false), (200, true), (299, true), (399, true), (400, false)] {
+        assert_eq!(policy.may_vote_in(2, time_ms), counts, "{time_ms}");
+    }
+    assert!(!policy.may_vote_in(u64::MAX, 0), "the window after the last is not the first");
+}
+
+#[test]
+fn evidence_is_fresh_up_to_the_age_that_the_policy_allows() {
+    assert_eq!(policy(100).fresh_until_ms(1_000), 1_050);
+    assert_eq!(policy(100).fresh_until_ms(u64::MAX), u64::MAX);
+}
+
+#[test]
+fn windows_without_a_length_do_not_stop_whoever_reads_such_a_genesis() {
+    assert_eq!(policy(0).window_at(7), 7);
+    assert_eq!(policy(u64::MAX).window_begins_ms(2), u64::MAX);
+}

@@ -142,7 +142,7 @@ impl Appraising {
     /// The window to be appraised in now, if it is time: there is no verdict, or half of its life is over.
     fn window_due(&self) -> Option<u64> {
         let tip = self.index.tip();
-        let window = tip.time_ms / self.chain.genesis().appraisal.window_ms.max(1);
+        let window = self.chain.genesis().appraisal.window_at(tip.time_ms);
         let verdict = self.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
         let Some(verdict) = verdict else { return (tip.height > 0).then_some(window) };
         let half_life = verdict.from_ms + verdict.expires_ms.saturating_sub(verdict.from_ms) / 2;
@@ -170,9 +170,9 @@ impl Appraising {
     /// its own is over.
     async fn evidence_over(&self, window: u64, block: BlockRef) {
         let policy = &self.chain.genesis().appraisal;
-        let fresh_until_ms = block.time_ms.saturating_add(policy.evidence_age_ms_max);
+        let fresh_until_ms = policy.fresh_until_ms(block.time_ms);
         let mut blocks = self.index.watch();
-        let over = |time_ms: u64| time_ms > fresh_until_ms || time_ms / policy.window_ms.max(1) > window + 1;
+        let over = |time_ms: u64| time_ms > fresh_until_ms || !policy.may_vote_in(window, time_ms);
         // An error means that the node is stopping.
         let _ = blocks.wait_for(|tip| over(tip.time_ms)).await;
     }
