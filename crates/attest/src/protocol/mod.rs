@@ -15,6 +15,7 @@
 
 mod appraiser;
 mod challenger;
+mod round;
 mod subject;
 mod subjects;
 
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use appraiser::{Appraiser, AppraiserAction, Facts};
 pub use challenger::{Activated, Challenger, NoAnswer};
+pub use round::{Held, is_voted_on, window_due};
 pub use subject::{Subject, SubjectAction};
 pub use subjects::Subjects;
 

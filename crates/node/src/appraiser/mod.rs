@@ -11,7 +11,9 @@ use std::{
 
 use attest::{
     Attester, AttesterError, Challenge, Request,
-    protocol::{Appraiser, AppraiserAction, Facts, Message, Needs, Presentation, Subject, SubjectAction, Subjects},
+    protocol::{
+        Appraiser, AppraiserAction, Facts, Held, Message, Needs, Presentation, Subject, SubjectAction, Subjects,
+    },
     tpm::Tpm,
 };
 use content::Block;
@@ -139,14 +141,17 @@ impl Appraising {
         }
     }
 
-    /// The window to be appraised in now, if it is time: there is no verdict, or half of its life is over.
+    /// The window to be appraised in now, if it is time.
     fn window_due(&self) -> Option<u64> {
+        // First, so that the verdict is not older than it.
         let tip = self.index.tip();
-        let window = self.chain.genesis().appraisal.window_at(tip.time_ms);
         let verdict = self.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
-        let Some(verdict) = verdict else { return (tip.height > 0).then_some(window) };
-        let half_life = verdict.from_ms + verdict.expires_ms.saturating_sub(verdict.from_ms) / 2;
-        (tip.time_ms >= half_life && window > verdict.window).then_some(window)
+        let held = verdict.map(|verdict| Held {
+            window: verdict.window,
+            from_ms: verdict.from_ms,
+            expires_ms: verdict.expires_ms,
+        });
+        attest::protocol::window_due(&self.chain.genesis().appraisal, held, tip.time_ms)
     }
 
     /// One round: evidence, votes of those drawn, transaction. Returns the height of the block with the verdict.
@@ -166,15 +171,12 @@ impl Appraising {
         Ok(self.account.send(model::Action::Attest(attestation)).await?)
     }
 
-    /// Returns when nobody will vote any more on evidence made in `window` at `block`: it has aged, or the window after
-    /// its own is over.
+    /// Returns when nobody will vote any more on evidence made in `window` at `block`.
     async fn evidence_over(&self, window: u64, block: BlockRef) {
         let policy = &self.chain.genesis().appraisal;
-        let fresh_until_ms = policy.fresh_until_ms(block.time_ms);
         let mut blocks = self.index.watch();
-        let over = |time_ms: u64| time_ms > fresh_until_ms || !policy.may_vote_in(window, time_ms);
         // An error means that the node is stopping.
-        let _ = blocks.wait_for(|tip| over(tip.time_ms)).await;
+        let _ = blocks.wait_for(|tip| !attest::protocol::is_voted_on(policy, window, &block, tip.time_ms)).await;
     }
 
     /// A quote for this window and the newest block.
