@@ -43,8 +43,8 @@ pub use object::{
     TAG_BYTES, ciphertext_length, padded_length, plaintext_root, seal_bytes,
 };
 pub use result::{
-    ArchiveError, ResultArchive, ResultError, ResultFile, ResultOrigin, SealedResult, check_result_key, is_result_path,
-    open_result, result_opener, seal_result,
+    ArchiveError, ResultArchive, ResultError, ResultFile, ResultOrigin, SealedResult, is_result_path, open_result,
+    result_opener, seal_result,
 };
 pub use share::Share;
 pub use spread::{Place, SpreadError, check_spread, choose_holders};

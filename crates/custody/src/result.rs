@@ -13,7 +13,7 @@ use crate::{
     ContentKey, NoRandomness, OpenError, Opener, SealError, Sealed, SealingKey,
     derive::system_rng,
     seal_bytes,
-    wrap::{WrapError, is_public_key, seal_to},
+    wrap::{WrapError, seal_to},
 };
 
 /// Most files in an archive: no guest can leave more.
@@ -203,14 +203,6 @@ struct ResultContext {
     task: TaskId,
     executor: NodeId,
     seal: Digest,
-}
-
-/// Whether a result can be sealed to this key.
-///
-/// # Errors
-/// [`ResultError::ResultKey`].
-pub fn check_result_key(result_key: &Blob) -> Result<(), ResultError> {
-    if is_public_key(&result_key.0) { Ok(()) } else { Err(ResultError::ResultKey) }
 }
 
 /// Seals a result to `result_key`, the key in the task, under a fresh content key. Randomness comes from the operating system.

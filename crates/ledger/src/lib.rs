@@ -45,7 +45,7 @@ pub use memory::MemoryState;
 pub use money::{NetworkFee, Price, quote, transaction_fee};
 pub use refusal::Refusal;
 pub use settle::{Owed, payments, result_bytes_max};
-pub use tasks::attempt_ms;
+pub use tasks::{attempt_ms, compile_ms};
 
 use model::Seed;
 

@@ -100,6 +100,12 @@ pub fn attempt_ms(genesis: &Genesis, limits: &Limits, ciphertext_bytes: impl Int
     limits.run_ms.saturating_add(genesis.limits.overhead_ms).saturating_add(bytes / BYTES_PER_MS)
 }
 
+/// How much of an attempt a program may take for being compiled, milliseconds: half of the network's overhead. One that is not
+/// compiled by its deadline although it had that long has reached a limit; the other half is for keys and receipt.
+pub fn compile_ms(genesis: &Genesis) -> u64 {
+    genesis.limits.overhead_ms / 2
+}
+
 /// Puts a task at the end of the queue. It is drawn two blocks from now, with a seed that nobody knows yet.
 fn enqueue(view: &mut View, task: TaskId, requester: &AccountId) -> Result<(), Halt> {
     let (height, time_ms) = (view.height(), view.time_ms());

@@ -226,7 +226,6 @@ impl Executor {
     ///
     /// This is the house tour: see ARCHITECTURE.md, "One task, door to door".
     async fn execute(&self, run: &Run) -> Result<Completion, Failure> {
-        answerable(run.task.get())?; // nobody's key is asked for in vain
         let ((compiled, keys), inputs) = tokio::try_join!(self.program(run), self.fetch_inputs(run))?; // checked against CIDs
         let inputs = open::inputs(run, inputs, &keys)?; // plaintext lives from here, in memory alone ...
         let outcome = self.run(run, compiled, inputs).await?; // bytes in, bytes out
@@ -253,7 +252,7 @@ impl Executor {
         let (sealed, keys) = tokio::try_join!(open::fetch(&self.content, program.get()), self.keys(run))?;
         let opener = open::opener(&sealed, program.get(), &keys).map_err(|failure| failure.with(&keys))?;
         let (sandbox, metering, until) = (self.sandbox.clone(), metering(run.task.get().metering), run.until);
-        let fair = Duration::from_millis(self.chain.genesis().limits.overhead_ms / 2);
+        let fair = Duration::from_millis(ledger::compile_ms(self.chain.genesis()));
         let work = move || {
             let plaintext = open::program(&sealed, &opener)?;
             let given = until.saturating_duration_since(Instant::now());
@@ -332,8 +331,8 @@ fn time_to_work(left: Duration) -> Duration {
     left - FAREWELL.min(left / 4)
 }
 
-/// Who is at fault for a program that was not compiled. One that takes longer than half of the network's overhead (`fair`) has
-/// reached a limit, whatever else has taken time.
+/// Who is at fault for a program that was not compiled. One that had its fair share of the attempt ([`ledger::compile_ms`])
+/// has reached a limit, whatever else has taken time.
 fn not_compiled(cause: &CompileError, fair: bool) -> FailureClass {
     match cause {
         CompileError::TooSlow(_) => FailureClass::Limit,
@@ -349,15 +348,6 @@ async fn in_time<T>(until: Instant, work: impl Future<Output = Result<T, Failure
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::node("the deadline is too close")),
     }
-}
-
-/// What the ledger has refused already: a task that no run could answer.
-fn answerable(task: &Task) -> Result<(), Failure> {
-    custody::check_result_key(&task.result_key).map_err(Failure::node)?;
-    if task.args.iter().any(|arg| arg.contains('\0')) {
-        return Err(Failure::node("an argument of the task has a NUL"));
-    }
-    Ok(())
 }
 
 fn current_of(run: &Run) -> OpenAssignment {
