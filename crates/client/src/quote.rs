@@ -62,17 +62,14 @@ impl Client {
         let mut obstacles = obstacles_of_network(&request.limits, &genesis.limits.task, nodes);
         let mut owners = Vec::new();
         let mut terms = Vec::new();
-        let mut output_bytes_max = (request.limits.output_bytes, None);
         for (position, (view, state)) in objects.iter().enumerate() {
             let Some(signed) = &view.terms else { continue };
             let those = signed.unverified();
             obstacles.extend(obstacles_of_owner(position, view, state, those, &task, head.time_ms()));
-            if let Some(bytes) = those.output_bytes_max.filter(|bytes| *bytes < output_bytes_max.0) {
-                output_bytes_max = (bytes, Some(view.id));
-            }
             owners.push(OwnerPrice { object: view.id, owner: state.owner, price: those.price });
             terms.push(those);
         }
+        let output_bytes_max = output_bound(&request.limits, &terms);
         let price = ledger::quote(genesis, &request.limits, terms)
             .map_err(|refusal| ClientError::Refused { error: refusal.to_string(), hint: refusal.hint().to_owned() })?;
         if price.total > request.price_max {
@@ -106,6 +103,13 @@ impl Request {
             price_max: self.price_max,
         }
     }
+}
+
+/// Most bytes that may leave, and the first of the objects whose terms say so, if they say less than the request.
+fn output_bound(limits: &Limits, terms: &[&Terms]) -> (u64, Option<ObjectId>) {
+    let bytes = limits.output_bytes_max(terms.iter().copied());
+    let binding = terms.iter().find(|terms| bytes < limits.output_bytes && terms.output_bytes_max == Some(bytes));
+    (bytes, binding.map(|terms| terms.object))
 }
 
 fn obstacles_of_network(limits: &Limits, limits_max: &Limits, nodes: usize) -> Vec<Obstacle> {
@@ -150,4 +154,38 @@ fn obstacles_of_owner(
         obstacles.push(Obstacle { owner, reason: format!("all {uses_max} uses of {} are spent", view.id) });
     }
     obstacles
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Allow;
+
+    use super::*;
+
+    fn terms(object: u8, output_bytes_max: Option<u64>) -> Terms {
+        Terms {
+            object: ObjectId::of_manifest(&[object]),
+            owner: AccountId([1; 32]),
+            serial: 1,
+            price: 0,
+            requesters: Allow::Any,
+            counterparts: Allow::Any,
+            uses_max: None,
+            expires_ms: None,
+            output_bytes_max,
+            revoked: false,
+        }
+    }
+
+    #[test]
+    fn the_strictest_bound_holds_and_whose_it_is_is_said() {
+        let limits = Limits { run_ms: 1, memory_bytes: 1, output_bytes: 100 };
+        let [free, lax, strict, stricter] = [terms(1, None), terms(2, Some(200)), terms(3, Some(9)), terms(4, Some(0))];
+        assert_eq!(output_bound(&limits, &[]), (100, None));
+        assert_eq!(output_bound(&limits, &[&free, &lax]), (100, None), "the request's own");
+        assert_eq!(output_bound(&limits, &[&lax, &strict, &free]), (9, Some(strict.object)));
+        for terms in [[&strict, &stricter], [&stricter, &strict]] {
+            assert_eq!(output_bound(&limits, &terms), (0, Some(stricter.object)), "whoever comes first");
+        }
+    }
 }

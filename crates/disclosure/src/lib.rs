@@ -1,8 +1,10 @@
 //! Decides what may leave a run.
 //!
-//! A rule comes from the owners' terms; where several owners' data meet, the strictest holds. What a rule does not admit
-//! does not leave in part: a cut-off result would say where it was cut. What is no result but tells the requester how the run
-//! went, the exit code and standard error, gets the room that the result leaves. Today there is one rule, the most bytes; review, statistical checks and differential privacy (DESIGN.md 4, Disclosure) are further variants of [`Rule`].
+//! The ledger fixes the rule when it draws the executor: of the bounds in the task and in the owners' terms, the strictest.
+//! Here it is applied. What it does not admit does not leave in part: a cut-off result would say where it was cut. What is no
+//! result but tells the requester how the run went, the exit code and standard error, gets the room that the result leaves.
+//! Today there is one rule, the most bytes; review, statistical checks and differential privacy would be further variants of
+//! [`Rule`].
 //!
 //! This crate holds no data at rest, no keys and no budget, and knows neither ledger nor sandbox.
 #![forbid(unsafe_code)]
@@ -10,7 +12,7 @@
 /// Bytes of an exit code.
 const EXIT_CODE_BYTES: u64 = 4;
 
-/// What the owners of a task's objects let out together.
+/// What may leave a run: what the assignment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Most bytes of all that leaves: standard output, files and their paths, exit code, standard error.
@@ -48,12 +50,6 @@ pub struct Withheld {
 }
 
 impl Rule {
-    /// The rule that holds where both hold.
-    #[must_use]
-    pub fn strictest(self, other: Self) -> Self {
-        Self { output_bytes_max: self.output_bytes_max.min(other.output_bytes_max) }
-    }
-
     /// What may leave of what a run left.
     ///
     /// # Errors
@@ -92,12 +88,5 @@ mod tests {
         assert_eq!(admit(0, 0), Ok(Admitted { exit_code: 1, stderr_bytes: 0 }));
         let success = Left { result_bytes: 0, exit_code: 0, stderr_bytes: 1 };
         assert_eq!(Rule { output_bytes_max: 0 }.admit(&success), Ok(Admitted { exit_code: 0, stderr_bytes: 0 }));
-    }
-
-    #[test]
-    fn the_strictest_rule_wins_whoever_comes_first() {
-        let (strict, lax) = (Rule { output_bytes_max: 0 }, Rule { output_bytes_max: u64::MAX });
-        assert_eq!(strict.strictest(lax), strict);
-        assert_eq!(lax.strictest(strict), strict);
     }
 }

@@ -383,8 +383,6 @@ fn assign(
         serial: state.terms_serial,
         digest: state.terms_digest,
     });
-    let allowed = objects.iter().filter_map(|(_, terms)| terms.output_bytes_max);
-    let limits = &open.task.limits;
     let deadline_ms = deadline_ms(view.time_ms(), &open);
     let assignment = Assignment {
         task: id,
@@ -397,7 +395,7 @@ fn assign(
         path,
         verdict: node.verdict,
         terms: applied.collect(),
-        output_bytes_max: allowed.fold(limits.output_bytes, u64::min),
+        output_bytes_max: open.task.limits.output_bytes_max(objects.iter().map(|(_, terms)| terms)),
         deadline_ms,
     };
     open.assigned = Some(AssignedTask {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AccountId, Blob, Bytes32, Bytes48, Canonical, ContentId, Digest, NodeId, ObjectId, Seal, Signable, Signed,
-    StorageAck, TaskId,
+    StorageAck, TaskId, Terms,
 };
 
 /// A request to run a program on data.
@@ -72,6 +72,13 @@ pub struct Limits {
     pub output_bytes: u64,
 }
 
+impl Limits {
+    /// Most bytes that may leave a run with these limits on objects with these terms: the strictest bound of all.
+    pub fn output_bytes_max<'a>(&self, terms: impl IntoIterator<Item = &'a Terms>) -> u64 {
+        terms.into_iter().filter_map(|terms| terms.output_bytes_max).fold(self.output_bytes, u64::min)
+    }
+}
+
 /// What is counted while a guest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -128,7 +135,7 @@ pub struct Assignment {
     pub verdict: Digest,
     /// The terms that hold, in the order of [`Task::objects`].
     pub terms: Vec<TermsApplied>,
-    /// Most bytes that may leave: the strictest of the task and the terms.
+    /// Most bytes that may leave ([`Limits::output_bytes_max`]).
     pub output_bytes_max: u64,
     /// Ledger time by which a receipt must be final.
     pub deadline_ms: u64,

@@ -33,8 +33,7 @@ pub(crate) fn check_draw(genesis: &Genesis, network: &finality::Network, facts: 
     let later = facts.task.height().saturating_add(2) <= facts.assignment.height();
     same(later, LINK, "the draw", "at least two blocks after the request")?;
     let limits = &facts.task.get().limits;
-    let allowed = facts.objects.iter().filter_map(|object| object.terms.get().unverified().output_bytes_max);
-    let output = allowed.fold(limits.output_bytes, u64::min);
+    let output = limits.output_bytes_max(facts.objects.iter().map(|object| object.terms.get().unverified()));
     same(assignment.output_bytes_max == output, LINK, "what may leave", "the strictest of task and terms")?;
     let at_ms = facts.assignment.time_ms();
     let bytes = facts.objects.iter().map(|object| object.object.get().manifest.unverified().ciphertext_bytes);

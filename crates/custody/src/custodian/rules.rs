@@ -110,14 +110,15 @@ pub(super) fn r4_executor(
 
 /// R5: the terms of every object, read by this custodian itself, admit the task, and the assignment applies those terms.
 pub(super) fn r5_terms(network: &NetworkId, state: &State, facts: &ReleaseFacts) -> Result<(), Refusal> {
-    let mut output_bytes_max = facts.task.get().limits.output_bytes;
+    let mut applied = Vec::with_capacity(facts.objects.len());
     for object in &facts.objects {
         let terms = current_terms(network, state, facts, object)?;
         admits(terms, object, facts)?;
-        output_bytes_max = output_bytes_max.min(terms.output_bytes_max.unwrap_or(u64::MAX));
+        applied.push(terms);
     }
+    let bytes_max = facts.task.get().limits.output_bytes_max(applied);
     let bytes = facts.assignment.get().output_bytes_max;
-    if bytes > output_bytes_max { Err(Refusal::OutputCap { bytes, bytes_max: output_bytes_max }) } else { Ok(()) }
+    if bytes > bytes_max { Err(Refusal::OutputCap { bytes, bytes_max }) } else { Ok(()) }
 }
 
 /// The owner's own words, not older than any seen before, and the ones that the assignment applies.
