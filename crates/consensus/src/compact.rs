@@ -36,7 +36,7 @@ pub(crate) async fn run<E>(clock: E, core: Arc<Core>, databases: Databases<E>, r
 where
     E: Spawner + StorageContext + Clock,
 {
-    let height = || core.head.borrow().height;
+    let height = || core.tip.borrow().height;
     let replaced_blocks = retention.replaced_blocks.max(REPLACED_BLOCKS_MIN);
     let started_at = height();
     until(&clock, || *core.applied.borrow() >= started_at).await;

@@ -14,7 +14,7 @@ use model::Digest;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    Due, HeadInfo, Machine,
+    Due, Machine, Tip,
     block::Block,
     journal::{Entry, Journal, JournalError},
     mempool::Mempool,
@@ -37,7 +37,7 @@ pub(crate) struct Core {
     pub(crate) seeds: Seeds,
     pub(crate) wanted: Wanted,
     /// Newest finalized block.
-    pub(crate) head: watch::Sender<HeadInfo>,
+    pub(crate) tip: watch::Sender<Tip>,
     /// Height whose state can be read; behind `head` only while the engine replays after a start.
     pub(crate) applied: watch::Sender<u64>,
     /// Why this validator cannot go on.
@@ -47,15 +47,15 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(machine: Arc<dyn Machine>, journal: Journal, genesis: &Block) -> Result<Self, JournalError> {
         let header = journal.header(journal.height())?;
-        let head = HeadInfo::of(header.as_ref().unwrap_or(&genesis.header));
+        let tip = Tip::of(header.as_ref().unwrap_or(&genesis.header));
         Ok(Self {
-            pool: Mempool::new(machine.clone(), head.height),
+            pool: Mempool::new(machine.clone(), tip.height),
             machine,
             journal,
             outcomes: Outcomes::default(),
             seeds: Seeds::default(),
             wanted: Wanted::default(),
-            head: watch::Sender::new(head),
+            tip: watch::Sender::new(tip),
             applied: watch::Sender::new(0),
             failure: OnceLock::new(),
         })
@@ -88,11 +88,11 @@ impl Core {
         let outcome = self.outcomes.settle(block);
         self.pool.finalized(block.header.height, &outcome.transactions);
         self.applied.send_replace(block.header.height);
-        let head = HeadInfo::of(&block.header);
-        self.head.send_if_modified(|known| {
-            let newer = head.height > known.height;
+        let tip = Tip::of(&block.header);
+        self.tip.send_if_modified(|known| {
+            let newer = tip.height > known.height;
             if newer {
-                *known = head;
+                *known = tip;
             }
             newer
         });

@@ -13,7 +13,7 @@ use crate::{Key, core::Core, journal::JournalError, mempool::SubmitError, servic
 
 /// The newest finalized block, as this validator knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadInfo {
+pub struct Tip {
     /// Height; 0 before the first block.
     pub height: u64,
     /// Ledger time, milliseconds since 1970.
@@ -24,7 +24,7 @@ pub struct HeadInfo {
     pub log_size: u64,
 }
 
-impl HeadInfo {
+impl Tip {
     pub(crate) fn of(header: &Header) -> Self {
         let BlockRef { height, time_ms, digest } = header.block_ref();
         Self { height, time_ms, digest, log_size: header.log_size }
@@ -116,9 +116,9 @@ impl Consensus {
     /// Where a transaction stands.
     pub fn status(&self, transaction: &Digest) -> TransactionStatus {
         // Blocks reach the disk a moment before their state can be read; until then their transactions are pending.
-        let head = self.head().height;
+        let tip = self.tip().height;
         match self.core.journal.height_of(transaction) {
-            Some(height) if height <= head => TransactionStatus::Final { height },
+            Some(height) if height <= tip => TransactionStatus::Final { height },
             Some(_) => TransactionStatus::Pending,
             None if self.core.pool.contains(transaction) => TransactionStatus::Pending,
             None => TransactionStatus::Unknown,
@@ -126,13 +126,13 @@ impl Consensus {
     }
 
     /// The newest finalized block.
-    pub fn head(&self) -> HeadInfo {
-        *self.core.head.borrow()
+    pub fn tip(&self) -> Tip {
+        *self.core.tip.borrow()
     }
 
     /// Follows the newest finalized block; skips blocks if the reader is slow.
-    pub fn watch(&self) -> watch::Receiver<HeadInfo> {
-        self.core.head.subscribe()
+    pub fn watch(&self) -> watch::Receiver<Tip> {
+        self.core.tip.subscribe()
     }
 
     /// All finalized blocks from `from_height` (at least 1) on: first those on disk, then each as it is finalized.
@@ -140,7 +140,7 @@ impl Consensus {
         Subscription {
             core: self.core.clone(),
             next_height: from_height.max(1),
-            head: self.core.head.subscribe(),
+            tip: self.core.tip.subscribe(),
             ended: self.ended.clone(),
         }
     }
@@ -263,7 +263,7 @@ impl Consensus {
 pub struct Subscription {
     core: Arc<Core>,
     next_height: u64,
-    head: watch::Receiver<HeadInfo>,
+    tip: watch::Receiver<Tip>,
     ended: watch::Receiver<bool>,
 }
 
@@ -276,7 +276,7 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Option<FinalizedBlock>, QueryError> {
         loop {
             // As in `status`: what is on disk already is shown once its state can be read.
-            let height = self.head.borrow_and_update().height;
+            let height = self.tip.borrow_and_update().height;
             if self.next_height <= height {
                 let block = self.core.journal.block(self.next_height).map_err(QueryError::Storage)?;
                 self.next_height += 1;
@@ -286,7 +286,7 @@ impl Subscription {
                 return Ok(None);
             }
             tokio::select! {
-                _ = self.head.changed() => {}
+                _ = self.tip.changed() => {}
                 _ = self.ended.changed() => {}
             }
         }

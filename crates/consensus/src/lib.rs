@@ -37,7 +37,7 @@ mod start;
 
 pub use block::{BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX};
 pub use deal::{DealError, Dealing, deal};
-pub use handle::{Consensus, FinalizedBlock, HeadInfo, QueryError, StateSize, Subscription};
+pub use handle::{Consensus, FinalizedBlock, QueryError, StateSize, Subscription, Tip};
 pub use journal::JournalError;
 pub use machine::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta};
 pub use mempool::SubmitError;

@@ -52,15 +52,15 @@ pub(crate) enum Request {
 
 /// Keeps the newest certified head at hand, for ever.
 pub(crate) async fn follow_certificates(core: Arc<Core>, marshal: Marshal, certified: Arc<watch::Sender<Certified>>) {
-    let mut head = core.head.subscribe();
-    let newest = head.borrow_and_update().height;
+    let mut tip = core.tip.subscribe();
+    let newest = tip.borrow_and_update().height;
     for height in (newest.saturating_sub(SEARCHED).max(1)..=newest).rev() {
         if note_certificate(&core, &marshal, &certified, height).await {
             break;
         }
     }
-    while head.changed().await.is_ok() {
-        let height = head.borrow_and_update().height;
+    while tip.changed().await.is_ok() {
+        let height = tip.borrow_and_update().height;
         note_certificate(&core, &marshal, &certified, height).await;
     }
 }
@@ -196,7 +196,7 @@ fn stored_body(core: &Core, digest: &Digest) -> Result<Vec<u8>, QueryError> {
 
 /// After a start, waits until the state is where the journal is.
 async fn caught_up(core: &Core) -> Result<(), QueryError> {
-    let height = core.head.borrow().height;
+    let height = core.tip.borrow().height;
     let mut applied = core.applied.subscribe();
     applied.wait_for(|applied| *applied >= height).await.map_err(|_| QueryError::Stopped)?;
     Ok(())

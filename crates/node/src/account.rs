@@ -200,7 +200,7 @@ impl Worker {
         self.settle();
         let Some(front) = self.pending.front() else { return };
         if nonce != self.base {
-            let (is_final, head) = (self.is_final(&front.id), self.chain.consensus().head().height);
+            let (is_final, head) = (self.is_final(&front.id), self.chain.consensus().tip().height);
             if self.taken.by_another(is_final, head) {
                 self.sign_again(nonce);
             }

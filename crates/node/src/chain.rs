@@ -95,12 +95,12 @@ impl Chain {
     /// [`Inadmissible`], with the rule.
     pub(crate) async fn admit(&self, bytes: &[u8]) -> Result<(), Inadmissible> {
         let checked = ledger::Checked::from_bytes(bytes, self.network_id())?;
-        let head = self.inner.consensus.head();
+        let tip = self.inner.consensus.tip();
         let mut state = Fetched::default();
         for _ in 0..READ_ROUNDS_MAX {
             // The next block is the first that can take it.
-            let height = head.height + 1;
-            match ledger::dry_run(self.genesis(), self.network_id(), &checked, &state, height, head.time_ms) {
+            let height = tip.height + 1;
+            match ledger::dry_run(self.genesis(), self.network_id(), &checked, &state, height, tip.time_ms) {
                 Ok(verdict) => return Ok(verdict?),
                 Err(ledger::Stop::Missing(keys)) => self.fetch(&mut state, keys).await?,
                 Err(ledger::Stop::Invalid(reason) | ledger::Stop::Damaged(reason)) => {
@@ -144,7 +144,7 @@ impl Chain {
     pub(crate) async fn drawn(&self, subject: &NodeId, window: u64) -> Result<Vec<NodeId>, ChainError> {
         let policy = &self.genesis().appraisal;
         let windows: Option<Windows> = self.value(ledger::key::windows()).await?;
-        let now_ms = self.inner.consensus.head().time_ms;
+        let now_ms = self.inner.consensus.tip().time_ms;
         let Some(seed) = windows.and_then(|windows| windows.seed(window, policy, now_ms)) else {
             return Ok(Vec::new());
         };
@@ -154,7 +154,7 @@ impl Chain {
 
     /// Records in the log.
     pub(crate) fn log_size(&self) -> u64 {
-        self.inner.consensus.head().log_size
+        self.inner.consensus.tip().log_size
     }
 
     /// The latest certified head.
@@ -194,7 +194,7 @@ impl Chain {
     /// # Errors
     /// [`ChainError`]; also if there is no such block yet.
     pub(crate) async fn block_at(&self, height: u64) -> Result<BlockRef, ChainError> {
-        if height == 0 || height > self.inner.consensus.head().height {
+        if height == 0 || height > self.inner.consensus.tip().height {
             return Err(ChainError::NoBlock(height));
         }
         let block = self.inner.consensus.subscribe(height).next().await?.ok_or(ChainError::NoBlock(height))?;

@@ -24,12 +24,12 @@ use crate::{
     appraiser::{NotAppraised, Reappraiser},
     chain::{Chain, ChainError},
     config::Layout,
-    evidence,
     handles::Handles,
-    index::{Facts, Index},
+    index::Index,
     journal::{Journal, JournalError},
     metrics::Metrics,
     peers::Reply,
+    places::Places,
     progress::unix_ms,
 };
 
@@ -244,11 +244,11 @@ impl Custody {
     async fn facts(&self, request: &ReleaseRequest) -> Result<Result<ReleaseFacts, FactsError>, Failed> {
         let task = request.task;
         // The executor may have read its block a moment earlier.
-        self.index.until(CATCH_UP_MAX, |facts| assignment_place(facts, request).is_some()).await;
+        self.index.until(CATCH_UP_MAX, |places| assignment_place(places, request).is_some()).await;
         let Some((asked, assignment)) = self.asked(request)? else {
             return Ok(Err(FactsError { task, what: "assignment" }));
         };
-        let places = || evidence::places_now(&self.index.facts(), &asked, &assignment);
+        let places = || self.index.places().behind_now(&asked, &assignment);
         let finalized = |places: Vec<u64>| async move {
             let (head, records) = self.chain.finalized(&places).await?;
             Ok::<_, Failed>((head.height(), (head, records)))
@@ -261,7 +261,7 @@ impl Custody {
 
     /// The task and the assignment that a request is about. They may be over: that is for the machine to say.
     fn asked(&self, request: &ReleaseRequest) -> Result<Option<(Task, Assignment)>, Failed> {
-        let places = assignment_place(&self.index.facts(), request);
+        let places = assignment_place(&self.index.places(), request);
         let Some((task, assignment)) = places else { return Ok(None) };
         match (self.chain.record(task)?.fact, self.chain.record(assignment)?.fact) {
             (Fact::Task(task), Fact::Assignment(assignment)) => Ok(Some((*task, *assignment))),
@@ -286,7 +286,7 @@ impl Custody {
 
     fn carry_out(&self, action: Action) {
         let Action::Post { task, releases } = action else { return };
-        if self.index.facts().task(&task).is_some_and(|entry| entry.settlement.is_some()) {
+        if self.index.places().task(&task).is_some_and(|entry| entry.settlement.is_some()) {
             // The ledger would take the fee and note nothing.
             return;
         }
@@ -323,8 +323,8 @@ impl Custody {
     async fn observe_from(&self, mut next: usize) -> Result<usize, Failed> {
         loop {
             let places: Vec<u64> = {
-                let facts = self.index.facts();
-                facts.for_custody().get(next..).unwrap_or_default().iter().take(OBSERVE_MAX).copied().collect()
+                let places = self.index.places();
+                places.for_custody().get(next..).unwrap_or_default().iter().take(OBSERVE_MAX).copied().collect()
             };
             if places.is_empty() {
                 return Ok(next);
@@ -360,9 +360,9 @@ impl Custody {
         loop {
             blocks.borrow_and_update();
             let fresh: Vec<u64> = {
-                let facts = self.index.facts();
+                let places = self.index.places();
                 let now = self.index.tip().time_ms;
-                let verdicts = facts.nodes().filter_map(|(_, node)| node.verdict);
+                let verdicts = places.nodes().filter_map(|(_, node)| node.verdict);
                 verdicts.filter(|verdict| verdict.expires_ms > now).map(|verdict| verdict.index).collect()
             };
             done.retain(|index| fresh.contains(index));
@@ -399,8 +399,8 @@ impl Custody {
 }
 
 /// Places of the task and of the attempt at it that a request is about.
-fn assignment_place(facts: &Facts, request: &ReleaseRequest) -> Option<(u64, u64)> {
-    let entry = facts.task(&request.task)?;
+fn assignment_place(places: &Places, request: &ReleaseRequest) -> Option<(u64, u64)> {
+    let entry = places.task(&request.task)?;
     Some((entry.task, *entry.assignments.get(&request.attempt)?))
 }
 

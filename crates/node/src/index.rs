@@ -5,21 +5,18 @@
 //! case. The index holds places in the log, not records; open tasks alone are held whole.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Bound,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{PoisonError, RwLock, RwLockReadGuard},
     time::Duration,
 };
 
-use model::{
-    Assignment, Canonical, Digest, Fact, FailureClass, NodeId, ObjectId, ObjectKind, Record, Settlement, Task, TaskId,
-    Verdict,
-};
+use model::{Canonical, Digest, Record};
 use tokio::sync::watch;
+
+use crate::places::Places;
 
 /// The index, shared between the task that fills it and everybody who asks.
 pub(crate) struct Index {
-    facts: RwLock<Facts>,
+    places: RwLock<Places>,
     tip: watch::Sender<Tip>,
 }
 
@@ -44,7 +41,7 @@ pub(crate) struct BlockFacts<'a> {
 
 impl Default for Index {
     fn default() -> Self {
-        Self { facts: RwLock::default(), tip: watch::Sender::new(Tip::default()) }
+        Self { places: RwLock::default(), tip: watch::Sender::new(Tip::default()) }
     }
 }
 
@@ -54,10 +51,10 @@ impl Index {
     pub(crate) fn read_block(&self, block: &BlockFacts<'_>) -> Vec<u64> {
         let mut unreadable = Vec::new();
         {
-            let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+            let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
             for (index, bytes) in block.records {
                 match Record::from_bytes(bytes, Record::BYTES_MAX) {
-                    Ok(record) => facts.add(*index, &Digest::of(bytes), record),
+                    Ok(record) => places.add(*index, &Digest::of(bytes), record),
                     Err(_) => unreadable.push(*index),
                 }
             }
@@ -67,8 +64,8 @@ impl Index {
     }
 
     /// What is known now. Not to be held across an await.
-    pub(crate) fn facts(&self) -> RwLockReadGuard<'_, Facts> {
-        self.facts.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn places(&self) -> RwLockReadGuard<'_, Places> {
+        self.places.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last block read.
@@ -77,10 +74,10 @@ impl Index {
     }
 
     /// Waits until `holds` says yes after some block, at most `timeout`. Says whether it did.
-    pub(crate) async fn until(&self, timeout: Duration, holds: impl Fn(&Facts) -> bool) -> bool {
+    pub(crate) async fn until(&self, timeout: Duration, holds: impl Fn(&Places) -> bool) -> bool {
         let mut blocks = self.watch();
         let wait = async {
-            while !holds(&self.facts()) {
+            while !holds(&self.places()) {
                 if blocks.changed().await.is_err() {
                     return false;
                 }
@@ -103,266 +100,12 @@ impl Index {
     }
 }
 
-/// Where each fact stands in the log.
-#[derive(Default)]
-pub(crate) struct Facts {
-    objects: BTreeMap<ObjectId, ObjectEntry>,
-    nodes: BTreeMap<NodeId, NodeEntry>,
-    registrations: HashMap<Digest, u64>,
-    verdicts: HashMap<Digest, VerdictPlace>,
-    tasks: HashMap<TaskId, TaskEntry>,
-    task_order: Vec<TaskId>,
-    open: BTreeMap<TaskId, OpenTask>,
-    custody: Vec<u64>,
-}
-
-/// An object's places in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ObjectEntry {
-    /// Data or program.
-    pub kind: ObjectKind,
-    /// The object record.
-    pub object: u64,
-    /// Its terms records, by serial.
-    pub terms: BTreeMap<u64, u64>,
-}
-
-impl ObjectEntry {
-    /// The object record and its latest terms.
-    pub(crate) fn latest(&self) -> impl Iterator<Item = u64> + '_ {
-        std::iter::once(self.object).chain(self.terms.values().next_back().copied())
-    }
-}
-
-/// A node's places in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NodeEntry {
-    /// Its latest registration.
-    pub registration: u64,
-    /// Its latest verdict.
-    pub verdict: Option<VerdictEntry>,
-}
-
-/// A node's latest verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct VerdictEntry {
-    /// Its record.
-    pub index: u64,
-    /// In which window.
-    pub window: u64,
-    /// When it was accepted, ledger time in milliseconds.
-    pub from_ms: u64,
-    /// From when on it no longer holds.
-    pub expires_ms: u64,
-}
-
-/// The records behind a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct VerdictPlace {
-    /// The verdict record.
-    pub verdict: u64,
-    /// The record of the registration it vouches for.
-    pub registration: u64,
-    /// From when on it no longer holds.
-    pub expires_ms: u64,
-}
-
-/// A task's places in the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TaskEntry {
-    /// The task record.
-    pub task: u64,
-    /// Its assignments, by attempt.
-    pub assignments: BTreeMap<u8, u64>,
-    /// Posted releases.
-    pub releases: Vec<u64>,
-    /// Its settlement.
-    pub settlement: Option<SettlementEntry>,
-}
-
-/// A task's settlement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SettlementEntry {
-    /// Its record.
-    pub index: u64,
-    /// Why the task failed; `None` for a success.
-    pub failure: Option<FailureClass>,
-}
-
-impl TaskEntry {
-    /// All records about the task, ascending.
-    pub(crate) fn records(&self) -> Vec<u64> {
-        let mut all: Vec<u64> = self.progress().collect();
-        all.extend(&self.releases);
-        all.sort_unstable();
-        all
-    }
-
-    /// How far the task is: its record, all its assignments, its settlement.
-    pub(crate) fn progress(&self) -> impl Iterator<Item = u64> + '_ {
-        let settlement = self.settlement.map(|settlement| settlement.index);
-        std::iter::once(self.task).chain(self.assignments.values().copied()).chain(settlement)
-    }
-}
-
-/// A task that is not settled.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenTask {
-    /// The task.
-    pub task: Arc<Task>,
-    /// Its latest assignment.
-    pub assignment: Option<OpenAssignment>,
-}
-
-/// The assignment under which a task may run now.
-#[derive(Clone, Debug)]
-pub(crate) struct OpenAssignment {
-    /// The assignment.
-    pub assignment: Arc<Assignment>,
-    /// Digest of its record.
-    pub digest: Digest,
-}
-
-impl Facts {
-    fn add(&mut self, index: u64, digest: &Digest, record: Record) {
-        let for_custody = match &record.fact {
-            Fact::Object(_) | Fact::Terms(_) | Fact::Assignment(_) | Fact::Releases(_) | Fact::Settlement(_) => true,
-            Fact::Registration(_) | Fact::Verdict(_) | Fact::Task(_) => false,
-        };
-        if for_custody {
-            self.custody.push(index);
-        }
-        match record.fact {
-            Fact::Object(object) => {
-                let kind = object.manifest.unverified().kind;
-                let entry = ObjectEntry { kind, object: index, terms: BTreeMap::new() };
-                self.objects.insert(object.manifest.object_id(), entry);
-            }
-            Fact::Terms(terms) => {
-                let terms = terms.unverified();
-                if let Some(object) = self.objects.get_mut(&terms.object) {
-                    object.terms.insert(terms.serial, index);
-                }
-            }
-            Fact::Registration(registration) => {
-                self.registrations.insert(registration.digest(), index);
-                let entry = self.nodes.entry(registration.node);
-                entry.or_insert(NodeEntry { registration: index, verdict: None }).registration = index;
-            }
-            Fact::Verdict(verdict) => self.add_verdict(index, digest, record.time_ms, &verdict),
-            Fact::Task(task) => self.add_task(index, *task),
-            Fact::Assignment(assignment) => self.add_assignment(index, digest, *assignment),
-            Fact::Releases(releases) => {
-                if let Some(task) = self.tasks.get_mut(&releases.task) {
-                    task.releases.push(index);
-                }
-            }
-            Fact::Settlement(settlement) => self.settle(index, &settlement),
-        }
-    }
-
-    fn add_verdict(&mut self, index: u64, digest: &Digest, from_ms: u64, verdict: &Verdict) {
-        // The ledger records a registration before the first verdict about it.
-        let Some(registration) = self.registrations.get(&verdict.registration).copied() else { return };
-        let place = VerdictPlace { verdict: index, registration, expires_ms: verdict.expires_ms };
-        self.verdicts.insert(*digest, place);
-        if let Some(node) = self.nodes.get_mut(&verdict.node) {
-            let entry = VerdictEntry { index, window: verdict.window, from_ms, expires_ms: verdict.expires_ms };
-            *node = NodeEntry { registration, verdict: Some(entry) };
-        }
-    }
-
-    fn add_task(&mut self, index: u64, task: Task) {
-        let id = task.id();
-        self.tasks.insert(id, TaskEntry { task: index, ..TaskEntry::default() });
-        self.task_order.push(id);
-        self.open.insert(id, OpenTask { task: Arc::new(task), assignment: None });
-    }
-
-    fn add_assignment(&mut self, index: u64, digest: &Digest, assignment: Assignment) {
-        if let Some(task) = self.tasks.get_mut(&assignment.task) {
-            task.assignments.insert(assignment.attempt, index);
-        }
-        if let Some(open) = self.open.get_mut(&assignment.task) {
-            open.assignment = Some(OpenAssignment { assignment: Arc::new(assignment), digest: *digest });
-        }
-    }
-
-    fn settle(&mut self, index: u64, settlement: &Settlement) {
-        if let Some(task) = self.tasks.get_mut(&settlement.task) {
-            task.settlement = Some(SettlementEntry { index, failure: settlement.failure() });
-        }
-        self.open.remove(&settlement.task);
-    }
-
-    /// An object's places.
-    pub(crate) fn object(&self, id: &ObjectId) -> Option<&ObjectEntry> {
-        self.objects.get(id)
-    }
-
-    /// Objects after `after`, of one kind or all, in order of id.
-    pub(crate) fn objects(
-        &self,
-        kind: Option<ObjectKind>,
-        after: Option<ObjectId>,
-    ) -> impl Iterator<Item = (&ObjectId, &ObjectEntry)> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.objects
-            .range((start, Bound::Unbounded))
-            .filter(move |(_, entry)| kind.is_none_or(|kind| entry.kind == kind))
-    }
-
-    /// A node's places.
-    pub(crate) fn node(&self, id: &NodeId) -> Option<&NodeEntry> {
-        self.nodes.get(id)
-    }
-
-    /// All nodes ever registered, in order of id.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&NodeId, &NodeEntry)> {
-        self.nodes.iter()
-    }
-
-    /// The places of the verdict record with this digest.
-    pub(crate) fn verdict(&self, digest: &Digest) -> Option<VerdictPlace> {
-        self.verdicts.get(digest).copied()
-    }
-
-    /// Objects, terms, assignments, releases and settlements, ascending: what custodians watch.
-    pub(crate) fn for_custody(&self) -> &[u64] {
-        &self.custody
-    }
-
-    /// A task's places.
-    pub(crate) fn task(&self, id: &TaskId) -> Option<&TaskEntry> {
-        self.tasks.get(id)
-    }
-
-    /// Tasks, the latest first.
-    pub(crate) fn tasks(&self) -> impl Iterator<Item = (&TaskId, &TaskEntry)> {
-        self.task_order.iter().rev().filter_map(|id| Some((id, self.tasks.get(id)?)))
-    }
-
-    /// A task that is not settled.
-    pub(crate) fn open_task(&self, id: &TaskId) -> Option<&OpenTask> {
-        self.open.get(id)
-    }
-
-    /// What `node` should be running.
-    pub(crate) fn assigned_to(&self, node: &NodeId) -> Vec<OpenTask> {
-        let is_executor =
-            |open: &&OpenTask| open.assignment.as_ref().is_some_and(|current| current.assignment.executor == *node);
-        self.open.values().filter(is_executor).cloned().collect()
-    }
-
-    /// How many tasks are not settled.
-    pub(crate) fn open_count(&self) -> usize {
-        self.open.len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use model::{Blob, Bytes32, Bytes48, ContentId, Limits, Metering, NetworkId, Round, Seed};
+    use model::{
+        Assignment, Blob, Bytes32, Bytes48, ContentId, Fact, FailureClass, Limits, Metering, NetworkId, NodeId,
+        ObjectId, Round, Seed, Settlement, Task, TaskId,
+    };
 
     use super::*;
 
@@ -422,7 +165,7 @@ mod tests {
         let id = asked.id();
         let drawn = |attempt, executor| Fact::Assignment(Box::new(assignment(id, attempt, executor)));
         let mut facts = vec![Fact::Task(Box::new(asked)), drawn(1, EXECUTOR)];
-        let mine = |facts: &[Fact]| read(facts.to_vec()).facts().assigned_to(&EXECUTOR).len();
+        let mine = |facts: &[Fact]| read(facts.to_vec()).places().assigned_to(&EXECUTOR).len();
         assert_eq!(mine(&facts), 1);
         facts.push(drawn(2, model::AccountId([8; 32])));
         assert_eq!(mine(&facts), 0);
@@ -431,18 +174,18 @@ mod tests {
         facts.push(Fact::Settlement(Box::new(settlement(id))));
         assert_eq!(mine(&facts), 0);
         let index = read(facts);
-        let entry = index.facts().task(&id).cloned().unwrap();
+        let entry = index.places().task(&id).cloned().unwrap();
         assert_eq!(entry.records(), [0, 1, 2, 3, 4]);
         assert_eq!(entry.settlement.unwrap().failure, Some(FailureClass::Lapsed));
-        assert_eq!((index.facts().open_count(), index.tip().height), (0, 5));
-        assert_eq!(index.facts().for_custody(), [1, 2, 3, 4], "custodians watch its assignments and its settlement");
+        assert_eq!((index.places().open_count(), index.tip().height), (0, 5));
+        assert_eq!(index.places().for_custody(), [1, 2, 3, 4], "custodians watch its assignments and its settlement");
     }
 
     #[test]
     fn the_latest_tasks_come_first() {
         let index = read((0..3).map(|nonce| Fact::Task(Box::new(task(nonce)))).collect());
-        let facts = index.facts();
-        let order: Vec<TaskId> = facts.tasks().map(|(id, _)| *id).collect();
+        let places = index.places();
+        let order: Vec<TaskId> = places.tasks().map(|(id, _)| *id).collect();
         assert_eq!(order, [task(2).id(), task(1).id(), task(0).id()]);
     }
 
@@ -452,7 +195,7 @@ mod tests {
         let record = Record { network: NetworkId([0; 32]), height: 1, time_ms: 1, fact: Fact::Task(Box::new(task(0))) };
         let records = [(0, b"nonsense".to_vec()), (1, record.to_bytes())];
         assert_eq!(index.read_block(&BlockFacts { height: 1, time_ms: 1, records: &records }), [0]);
-        assert_eq!(index.facts().task(&task(0).id()).unwrap().task, 1);
+        assert_eq!(index.places().task(&task(0).id()).unwrap().task, 1);
     }
 
     #[test]
@@ -461,8 +204,8 @@ mod tests {
         let index = read(vec![Fact::Task(Box::new(task(0)))]);
         let id = task(0).id();
         runtime.block_on(async {
-            assert!(index.until(Duration::from_secs(5), |facts| facts.task(&id).is_some()).await);
-            let settled = |facts: &Facts| facts.task(&id).is_some_and(|entry| entry.settlement.is_some());
+            assert!(index.until(Duration::from_secs(5), |places| places.task(&id).is_some()).await);
+            let settled = |places: &Places| places.task(&id).is_some_and(|entry| entry.settlement.is_some());
             assert!(!index.until(Duration::from_millis(10), settled).await);
         });
     }

@@ -14,7 +14,6 @@ mod appraiser;
 mod chain;
 pub mod config;
 mod custodian;
-mod evidence;
 mod executor;
 mod fault;
 mod handles;
@@ -27,7 +26,9 @@ mod metrics;
 pub mod network;
 mod node;
 mod peers;
+mod places;
 mod progress;
+mod proofs;
 mod storage;
 mod telemetry;
 

@@ -97,9 +97,9 @@ impl Metrics {
         self.height.set(signed(tip.height));
         self.ledger_time.set(tip.time_ms as f64 / 1000.0);
         {
-            let facts = api.index.facts();
-            self.open_tasks.set(signed(facts.open_count() as u64));
-            let verdict = facts.node(&api.node).and_then(|node| node.verdict);
+            let places = api.index.places();
+            self.open_tasks.set(signed(places.open_count() as u64));
+            let verdict = places.node(&api.node).and_then(|node| node.verdict);
             self.verdict_expires.set(verdict.map_or(0.0, |verdict| verdict.expires_ms as f64 / 1000.0));
         }
         self.running.set(i64::from(api.executor.running()));

@@ -296,7 +296,7 @@ fn read_block(index: &Index, block: &FinalizedBlock) {
 
 /// Waits until the index has read what was final when the node started: before that, settled tasks would look open.
 async fn catch_up(chain: &Chain, index: &Index) {
-    let height = chain.consensus().head().height;
+    let height = chain.consensus().tip().height;
     let mut blocks = index.watch();
     // An error means that nobody fills the index any more; the node is about to stop.
     let _ = blocks.wait_for(|tip| tip.height >= height).await;

@@ -233,7 +233,7 @@ struct Answerers {
 pub(crate) async fn serve(handles: Handles, roles: Roles, mut inbound: mpsc::Receiver<content::Inbound>) {
     let Roles { appraising, custody, storage, .. } = roles;
     let answerers = Arc::new(Answerers { appraising, custody, storage, progress: handles.progress });
-    let turns = Turns::new(handles.chain.genesis().validators.iter().map(|validator| validator.node));
+    let turns = AnswerTurns::new(handles.chain.genesis().validators.iter().map(|validator| validator.node));
     while let Some(request) = inbound.recv().await {
         match turns.take(&request.from) {
             Ok(turn) => {
@@ -250,7 +250,7 @@ pub(crate) async fn serve(handles: Handles, roles: Roles, mut inbound: mpsc::Rec
 }
 
 /// How many questions of whom are being answered.
-struct Turns(HashMap<NodeId, Arc<Semaphore>>);
+struct AnswerTurns(HashMap<NodeId, Arc<Semaphore>>);
 
 /// Why a question is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -263,7 +263,7 @@ enum NoTurn {
     TooMany,
 }
 
-impl Turns {
+impl AnswerTurns {
     fn new(members: impl IntoIterator<Item = NodeId>) -> Self {
         Self(members.into_iter().map(|member| (member, Arc::new(Semaphore::new(ANSWERING_MAX)))).collect())
     }
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn strangers_and_floods_are_not_answered_and_keep_nobody_out() {
         let [member, other, stranger] = [1, 2, 3].map(|byte| model::AccountId([byte; 32]));
-        let turns = Turns::new([member, other]);
+        let turns = AnswerTurns::new([member, other]);
         assert_eq!(turns.take(&stranger).err(), Some(NoTurn::Stranger));
         let mut taken: Vec<_> = (0..ANSWERING_MAX).map(|_| turns.take(&member).unwrap()).collect();
         assert_eq!(turns.take(&member).err(), Some(NoTurn::TooMany));

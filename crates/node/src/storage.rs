@@ -47,7 +47,7 @@ impl Content {
 
     /// One block, from here or from a peer.
     pub(crate) async fn block(&self, id: &ContentId) -> Result<Block, FetchError> {
-        self.peer.get_block(id).await
+        self.peer.block(id).await
     }
 
     /// Stops the peer.
@@ -70,23 +70,23 @@ pub(crate) struct Storage {
     index: Arc<Index>,
     identity: Arc<NodeIdentity>,
     peers: Peers,
-    turns: Turns,
+    turns: FetchTurns,
 }
 
 /// Who may have something fetched now. A root that nobody has holds its turn until the fetch gives up, so the turns of each node
 /// are its own, and those of strangers are apart: nobody's can be used up by others.
-struct Turns {
+struct FetchTurns {
     members: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
     strangers: Arc<Semaphore>,
 }
 
-impl Default for Turns {
+impl Default for FetchTurns {
     fn default() -> Self {
         Self { members: Mutex::default(), strangers: Arc::new(Semaphore::new(FETCHING_FOR_STRANGERS_MAX)) }
     }
 }
 
-impl Turns {
+impl FetchTurns {
     /// A turn for a registered node; there are as many nodes as the committee has approved.
     async fn of_member(&self, node: NodeId) -> Result<OwnedSemaphorePermit, NotStored> {
         let turns = {
@@ -124,7 +124,7 @@ pub(crate) enum NotStored {
 impl Storage {
     pub(crate) fn new(handles: Handles) -> Self {
         let Handles { content, chain, index, identity, peers, .. } = handles;
-        Self { content, chain, index, identity, peers, turns: Turns::default() }
+        Self { content, chain, index, identity, peers, turns: FetchTurns::default() }
     }
 
     /// Fetches every block under `root` for whoever asks, keeps it, and says so.
@@ -147,7 +147,7 @@ impl Storage {
         peer: NodeId,
         root: ContentId,
     ) -> Result<Signed<StorageAck>, NotStored> {
-        if self.index.facts().node(&peer).is_none() {
+        if self.index.places().node(&peer).is_none() {
             return Err(NotStored::NoMember(peer));
         }
         let _turn = self.turns.of_member(peer).await?;
@@ -196,8 +196,8 @@ impl Storage {
     /// The other nodes whose verdict holds: the ledger takes nobody else's word.
     fn fresh_others(&self) -> Vec<NodeId> {
         let (own, now_ms) = (self.identity.node_id(), self.index.tip().time_ms);
-        let facts = self.index.facts();
-        let fresh = facts.nodes().filter(|(_, node)| node.verdict.is_some_and(|verdict| verdict.expires_ms > now_ms));
+        let places = self.index.places();
+        let fresh = places.nodes().filter(|(_, node)| node.verdict.is_some_and(|verdict| verdict.expires_ms > now_ms));
         fresh.map(|(id, _)| *id).filter(|id| *id != own).collect()
     }
 
@@ -251,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_and_single_nodes_do_not_use_up_the_turns_of_others() {
-        let turns = Turns::default();
+        let turns = FetchTurns::default();
         let [greedy, other] = [1, 2].map(|byte| node(byte).node_id());
         let mut held = Vec::new();
         for _ in 0..FETCHING_FOR_STRANGERS_MAX {

@@ -61,7 +61,7 @@ async fn finalized(validator: &Consensus, id: &Digest) {
     };
     let waited = tokio::time::timeout(PATIENCE, waiting).await;
     waited
-        .unwrap_or_else(|_| panic!("{id} does not become final: {:?} at {:?}", validator.status(id), validator.head()));
+        .unwrap_or_else(|_| panic!("{id} does not become final: {:?} at {:?}", validator.status(id), validator.tip()));
 }
 
 /// Four validators, and how many transactions they have ordered.

@@ -69,7 +69,7 @@ fn a_network_finalizes_and_proves() {
 
         // Subscriptions begin anywhere and have no gaps; beacons verify.
         let mut subscription = validators[2].subscribe(2);
-        for height in 2..validators[2].head().height {
+        for height in 2..validators[2].tip().height {
             let block = subscription.next().await.unwrap().unwrap();
             assert_eq!(block.height, height);
             network.check_seed(&block.seed.unwrap()).unwrap();

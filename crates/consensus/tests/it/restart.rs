@@ -36,13 +36,13 @@ fn a_stopped_validator_catches_up_and_a_stopped_network_goes_on() {
         assert_eq!(net.network().check_proven(&proven).unwrap().1.len(), 30);
 
         // All stop and start again.
-        let heights: Vec<_> = validators.iter().map(|validator| validator.head().height).collect();
+        let heights: Vec<_> = validators.iter().map(|validator| validator.tip().height).collect();
         for validator in &validators {
             validator.shutdown().await;
         }
         validators = net.start_all();
         for (validator, height) in validators.iter().zip(heights) {
-            assert!(validator.head().height >= height, "a height was forgotten");
+            assert!(validator.tip().height >= height, "a height was forgotten");
         }
         let third = submit(&validators, 30..40);
         for validator in &validators {

@@ -137,7 +137,7 @@ fn mostly_compacted(journal: &Path) -> bool {
 
 /// Blocks that a validator has finalized: digest and transactions by height.
 async fn history(validator: &Consensus) -> Vec<(Digest, Vec<Digest>)> {
-    let height = validator.head().height;
+    let height = validator.tip().height;
     let (mut blocks, mut history) = (validator.subscribe(1), Vec::new());
     for _ in 0..height {
         let block = blocks.next().await.unwrap().unwrap();
@@ -186,7 +186,7 @@ fn run(deal: &Deal, folder: &Path, seed: u64, liar: bool) -> (String, u64) {
         for nonce in 0..30 {
             validators[nonce as usize % validators.len()].submit(transaction(&key, nonce, 1)).unwrap();
         }
-        let height = |validator: usize| validators[validator].head().height;
+        let height = |validator: usize| validators[validator].tip().height;
         link(&oracle, deal, |_, _| true).await;
         context.sleep(Duration::from_secs(20)).await;
 

@@ -230,7 +230,7 @@ impl Peer {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub async fn get_block(&self, cid: &ContentId) -> Result<Block, FetchError> {
+    pub async fn block(&self, cid: &ContentId) -> Result<Block, FetchError> {
         fetch::block(self, cid).await
     }
 

@@ -44,6 +44,6 @@ async fn malformed_messages_end_their_stream_and_nothing_else() {
     other.meet(&node).await;
     let block = Block::raw(&b"still here"[..]).unwrap();
     node.store.put(&block).unwrap();
-    assert_eq!(other.peer.get_block(block.cid()).await.unwrap(), block);
+    assert_eq!(other.peer.block(block.cid()).await.unwrap(), block);
     assert_eq!(node.peer.stats().messages_refused, 4);
 }

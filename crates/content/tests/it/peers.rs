@@ -153,8 +153,8 @@ async fn single_blocks_of_any_codec_are_fetched() {
     let record = Block::dag_cbor(b"\xa1\x61a\x01".to_vec()).unwrap();
     let leaf = Block::raw(noise(1, 1 << 20)).unwrap();
     from.store.put_batch(&[record.clone(), leaf.clone()]).unwrap();
-    assert_eq!(to.peer.get_block(record.cid()).await.unwrap(), record);
-    assert_eq!(to.peer.get_block(leaf.cid()).await.unwrap(), leaf);
+    assert_eq!(to.peer.block(record.cid()).await.unwrap(), record);
+    assert_eq!(to.peer.block(leaf.cid()).await.unwrap(), leaf);
     assert!(to.store.has(leaf.cid()));
     let large_record = Block::dag_cbor(noise(2, 5000)).unwrap();
     from.store.put(&large_record).unwrap();
@@ -167,7 +167,7 @@ async fn what_nobody_has_is_not_found() {
     let node = Node::start_with(|config| config.fetch_patience = Duration::from_secs(1)).await;
     node.meet(&other).await;
     let cid = ContentId::of_raw(b"nobody has this");
-    let error = node.peer.get_block(&cid).await.unwrap_err();
+    let error = node.peer.block(&cid).await.unwrap_err();
     assert!(matches!(error, FetchError::NotFound { root, seconds: 1 } if root == cid));
 }
 

@@ -27,8 +27,8 @@ pub(crate) async fn genesis(State(api): State<Arc<Api>>, headers: HeaderMap) -> 
 pub(crate) async fn status(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
     let tip = api.index.tip();
     let verdict_expires_ms = {
-        let facts = api.index.facts();
-        facts.node(&api.node).and_then(|node| node.verdict).map(|verdict| verdict.expires_ms)
+        let places = api.index.places();
+        places.node(&api.node).and_then(|node| node.verdict).map(|verdict| verdict.expires_ms)
     };
     let status = NodeStatus {
         node: api.node,

@@ -45,8 +45,8 @@ pub(crate) struct ObjectQuery {
 pub(crate) async fn objects(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<ObjectQuery>) -> Answer {
     let after = query.after.as_deref().map(parse::<ObjectId>).transpose()?;
     let groups = {
-        let facts = api.index.facts();
-        facts.objects(query.kind, after).take(RECORDS_MAX / 2).map(|(_, entry)| entry.latest().collect()).collect()
+        let listed = api.index.places();
+        listed.objects(query.kind, after).take(RECORDS_MAX / 2).map(|(_, entry)| entry.latest().collect()).collect()
     };
     api.listed(&headers, groups).await
 }
@@ -54,7 +54,7 @@ pub(crate) async fn objects(State(api): State<Arc<Api>>, headers: HeaderMap, que
 /// One object: its record and its latest terms.
 pub(crate) async fn object(State(api): State<Arc<Api>>, headers: HeaderMap, Path(id): Path<String>) -> Answer {
     let id: ObjectId = parse(&id)?;
-    let indices = api.index.facts().object(&id).map(|entry| entry.latest().collect());
+    let indices = api.index.places().object(&id).map(|entry| entry.latest().collect());
     let indices = indices.ok_or_else(|| Refused::unknown(format!("there is no object {id}")))?;
     api.proven(&headers, indices).await
 }
@@ -62,11 +62,11 @@ pub(crate) async fn object(State(api): State<Arc<Api>>, headers: HeaderMap, Path
 /// All nodes: the latest registration and verdict of each.
 pub(crate) async fn nodes(State(api): State<Arc<Api>>, headers: HeaderMap) -> Answer {
     let groups = {
-        let facts = api.index.facts();
-        let places = |entry: &crate::index::NodeEntry| {
+        let listed = api.index.places();
+        let places = |entry: &crate::places::NodeEntry| {
             std::iter::once(entry.registration).chain(entry.verdict.map(|verdict| verdict.index)).collect()
         };
-        facts.nodes().take(RECORDS_MAX / 2).map(|(_, entry)| places(entry)).collect()
+        listed.nodes().take(RECORDS_MAX / 2).map(|(_, entry)| places(entry)).collect()
     };
     api.listed(&headers, groups).await
 }

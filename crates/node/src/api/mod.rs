@@ -64,18 +64,18 @@ pub(crate) struct Api {
     pub(crate) peers: Peers,
     pub(crate) progress: Arc<Progress>,
     pub(crate) metrics: Arc<Metrics>,
-    turns: Turns,
+    turns: RequestTurns,
 }
 
 /// How much is done for strangers at a time. Whatever is above is refused, so that a crowd at the API costs the roles of this
 /// node neither memory nor threads.
-struct Turns {
+struct RequestTurns {
     requests: Semaphore,
     uploads: Semaphore,
     listeners: Arc<Semaphore>,
 }
 
-impl Default for Turns {
+impl Default for RequestTurns {
     fn default() -> Self {
         Self {
             requests: Semaphore::new(REQUESTS_MAX),
@@ -91,7 +91,7 @@ impl Api {
         let Handles { chain, index, content, peers, identity, progress, metrics } = handles;
         let Roles { storage, custody, executor, .. } = roles.clone();
         let node = identity.node_id();
-        let turns = Turns::default();
+        let turns = RequestTurns::default();
         Self { node, chain, index, content, storage, custodian: custody, executor, peers, progress, metrics, turns }
     }
 

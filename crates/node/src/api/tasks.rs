@@ -24,9 +24,9 @@ use super::{
     list::{RECORDS_MAX, parse},
 };
 use crate::{
-    evidence::{self, NoProof},
-    index::Facts,
+    places::Places,
     progress::unix_ms,
+    proofs::{self, NoProof},
 };
 
 /// Longest wait for a task to be settled in one request.
@@ -46,11 +46,11 @@ pub(crate) struct TaskQuery {
 pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap, query: Query<TaskQuery>) -> Answer {
     let after = query.after.as_deref().map(parse::<TaskId>).transpose()?;
     let groups = {
-        let facts = api.index.facts();
+        let places = api.index.places();
         let skipped = match after {
             None => 0,
             Some(after) => {
-                let place = facts.tasks().position(|(id, _)| *id == after);
+                let place = places.tasks().position(|(id, _)| *id == after);
                 place.ok_or_else(|| Refused::unknown(format!("there is no task {after}")))? + 1
             }
         };
@@ -59,7 +59,7 @@ pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap, query
             count += records.len();
             count <= RECORDS_MAX
         };
-        facts.tasks().skip(skipped).map(|(_, entry)| entry.records()).take_while(within).collect()
+        places.tasks().skip(skipped).map(|(_, entry)| entry.records()).take_while(within).collect()
     };
     api.listed(&headers, groups).await
 }
@@ -79,21 +79,21 @@ pub(crate) async fn task(
 ) -> Answer {
     let id: TaskId = parse(&id)?;
     if query.wait.as_deref() == Some("settled") {
-        api.index.until(WAIT_MAX, |facts| is_settled(facts, &id)).await;
+        api.index.until(WAIT_MAX, |places| is_settled(places, &id)).await;
     }
-    let indices = api.index.facts().task(&id).map(|entry| entry.records());
+    let indices = api.index.places().task(&id).map(|entry| entry.records());
     let indices = indices.ok_or_else(|| Refused::unknown(format!("there is no task {id}")))?;
     api.proven(&headers, indices).await
 }
 
-fn is_settled(facts: &Facts, id: &TaskId) -> bool {
-    facts.task(id).is_some_and(|entry| entry.settlement.is_some())
+fn is_settled(places: &Places, id: &TaskId) -> bool {
+    places.task(id).is_some_and(|entry| entry.settlement.is_some())
 }
 
 /// The proof of a settled task: one file that `samovar verify` checks offline.
 pub(crate) async fn proof(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Answer {
     let id: TaskId = parse(&id)?;
-    match evidence::assemble_proof(&api.chain, &api.index, &api.content, &id).await {
+    match proofs::assemble(&api.chain, &api.index, &api.content, &id).await {
         Ok(proof) => Ok(cbor(proof)),
         Err(cause @ NoProof::NoReceipt) => Err(Refused::unknown(cause.to_string())),
         Err(NoProof::Chain(cause)) => Err(cause.into()),
@@ -123,19 +123,19 @@ fn event_stream(
         let mut reporter = Reporter::new(id);
         while tokio::time::Instant::now() < end {
             blocks.borrow_and_update();
-            let news = reporter.ledger_news(&api.index.facts());
+            let news = reporter.ledger_news(&api.index.places());
             for event in news {
                 yield Ok(sse(&event));
             }
             // The executor has nothing more to tell once the task has ended: nobody waits for it then.
             let news = tokio::select! {
                 news = reporter.executor_news(&api) => news,
-                true = api.index.until(NEWS_MAX, |facts| is_settled(facts, &id)) => Vec::new(),
+                true = api.index.until(NEWS_MAX, |places| is_settled(places, &id)) => Vec::new(),
             };
             for event in news {
                 yield Ok(sse(&event));
             }
-            let end = reporter.end(&api.index.facts());
+            let end = reporter.end(&api.index.places());
             if let Some(event) = end {
                 yield Ok(sse(&event));
                 return;
@@ -171,16 +171,16 @@ impl Reporter {
     }
 
     /// What the ledger says that was not told yet.
-    fn ledger_news(&mut self, facts: &Facts) -> Vec<TaskEvent> {
+    fn ledger_news(&mut self, places: &Places) -> Vec<TaskEvent> {
         let mut news = Vec::new();
-        let Some(entry) = facts.task(&self.task) else { return news };
+        let Some(entry) = places.task(&self.task) else { return news };
         if !self.paid {
             self.paid = true;
             news.push(self.event(Phase::Checked, "the owners' terms admit it"));
             news.push(self.event(Phase::Paid, "the price is locked"));
         }
         let attempt = entry.assignments.keys().next_back().copied().unwrap_or_default();
-        let executor = facts.open_task(&self.task).and_then(|open| open.assignment.as_ref());
+        let executor = places.open_task(&self.task).and_then(|open| open.assignment.as_ref());
         if let (true, Some(current)) = (attempt > self.attempt, executor) {
             self.attempt = attempt;
             self.passed_on = 0;
@@ -199,8 +199,8 @@ impl Reporter {
     }
 
     /// The last event, if the task is settled.
-    fn end(&self, facts: &Facts) -> Option<TaskEvent> {
-        let settlement = facts.task(&self.task)?.settlement.as_ref()?;
+    fn end(&self, places: &Places) -> Option<TaskEvent> {
+        let settlement = places.task(&self.task)?.settlement.as_ref()?;
         Some(match settlement.failure {
             None => self.event(Phase::Finalized, "the receipt is final and everybody is paid"),
             Some(class) => self.event(Phase::Failed, class.to_string()),

@@ -145,7 +145,7 @@ impl Appraising {
     fn window_due(&self) -> Option<u64> {
         // First, so that the verdict is not older than it.
         let tip = self.index.tip();
-        let verdict = self.index.facts().node(&self.registration.node).and_then(|node| node.verdict);
+        let verdict = self.index.places().node(&self.registration.node).and_then(|node| node.verdict);
         let held = verdict.map(|verdict| Held {
             window: verdict.window,
             from_ms: verdict.from_ms,
@@ -181,7 +181,7 @@ impl Appraising {
 
     /// A quote for this window and the newest block.
     async fn presentation(&self, window: u64) -> Result<Presentation, NoVerdict> {
-        let block = self.chain.consensus().head().block_ref();
+        let block = self.chain.consensus().tip().block_ref();
         let request = Request { role: Role::Executor, window, block };
         let (network, registration, log) = (*self.chain.network_id(), self.registration.clone(), self.log.clone());
         let pcrs = self.chain.genesis().appraisal.pcrs.clone();
@@ -261,7 +261,7 @@ impl Appraising {
 
     /// What the present verdict rests on, if it is this: the node may have been killed before it saw its own verdict.
     fn behind_verdict(&self, evidence: &ContentId) -> Option<Presentation> {
-        let place = self.index.facts().node(&self.registration.node)?.verdict?;
+        let place = self.index.places().node(&self.registration.node)?.verdict?;
         let model::Fact::Verdict(verdict) = self.chain.record(place.index).ok()?.fact else { return None };
         if verdict.evidence == *evidence { self.presented(evidence) } else { None }
     }

@@ -62,15 +62,15 @@ pub(crate) struct Reappraiser {
     content: Content,
     peers: Peers,
     challenger: Arc<Mutex<Challenger>>,
-    turns: Turns,
+    turns: AppraisalTurns,
 }
 
 /// One appraisal of a node at a time: a challenge can be answered once. One for each node: whoever keeps silent must not hold up
 /// the others.
 #[derive(Clone, Default)]
-struct Turns(Arc<Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<()>>>>>);
+struct AppraisalTurns(Arc<Mutex<BTreeMap<NodeId, Arc<tokio::sync::Mutex<()>>>>>);
 
-impl Turns {
+impl AppraisalTurns {
     /// Waits until nobody else appraises `node`.
     async fn of(&self, node: NodeId) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(node).or_default().clone();
@@ -81,7 +81,14 @@ impl Turns {
 impl Reappraiser {
     pub(crate) fn new(handles: Handles) -> Self {
         let Handles { chain, content, peers, identity, .. } = handles;
-        Self { me: identity.node_id(), chain, content, peers, challenger: Arc::default(), turns: Turns::default() }
+        Self {
+            me: identity.node_id(),
+            chain,
+            content,
+            peers,
+            challenger: Arc::default(),
+            turns: AppraisalTurns::default(),
+        }
     }
 
     /// Fetches the evidence behind a verdict, appraises it as of the moment of the votes, and challenges the TPM that it
@@ -130,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_is_appraised_once_at_a_time_and_a_silent_one_holds_up_itself_alone() {
-        let turns = Turns::default();
+        let turns = AppraisalTurns::default();
         let [silent, other] = [1, 2].map(|byte| model::AccountId([byte; 32]));
         let held = turns.of(silent).await;
         assert!(turns.of(silent).now_or_never().is_none(), "a second challenge would spoil the first");

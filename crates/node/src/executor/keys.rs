@@ -65,7 +65,7 @@ impl Executor {
     /// Whether the verdict that this node was drawn with holds no more: custodians release nothing then (R7), and the sooner
     /// the ledger is told, the sooner it draws somebody else.
     fn verdict_ended(&self, run: &Run) -> bool {
-        let verdict = self.index.facts().verdict(&run.assignment.get().verdict);
+        let verdict = self.index.places().verdict(&run.assignment.get().verdict);
         verdict.is_some_and(|verdict| verdict.expires_ms <= self.index.tip().time_ms)
     }
 

@@ -29,11 +29,11 @@ use crate::{
     account::Account,
     chain::Chain,
     custodian::Custody,
-    evidence,
     handles::Handles,
-    index::{Index, OpenAssignment, OpenTask},
+    index::Index,
     metrics::{self, Metrics},
     peers::Peers,
+    places::{OpenAssignment, OpenTask},
     progress::Progress,
     storage::{Content, Storage},
 };
@@ -149,7 +149,7 @@ impl Executor {
         let mut blocks = self.index.watch();
         loop {
             blocks.borrow_and_update();
-            let assigned = self.index.facts().assigned_to(&me);
+            let assigned = self.index.places().assigned_to(&me);
             self.forget_others(&assigned);
             for open in assigned {
                 if let Some(current) = open.assignment.clone().filter(|current| self.is_new(current)) {
@@ -216,7 +216,7 @@ impl Executor {
 
     /// Everything final about the attempt, as checked facts.
     async fn facts(&self, open: &OpenTask, current: &OpenAssignment, until: Instant) -> Result<Run, Failure> {
-        let places = evidence::places(&self.index.facts(), &open.task, &current.assignment);
+        let places = self.index.places().behind(&open.task, &current.assignment);
         let places = places.ok_or_else(|| Failure::node("this node does not have all records of the task"))?;
         let (_, records) = self.chain.finalized(&places).await.map_err(Failure::node)?;
         run_of(records, until).ok_or_else(|| Failure::node("the records of the task do not fit together"))
