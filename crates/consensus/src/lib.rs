@@ -31,6 +31,7 @@ mod machine;
 mod mempool;
 mod pace;
 mod service;
+mod settings;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod start;

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     Consensus, Machine, Retention, StartError, Timing, app::genesis_block, core::Core, deal::signer, engine,
-    journal::Journal, service::REQUESTS_MAX,
+    journal::Journal, service::REQUESTS_MAX, settings,
 };
 
 /// Numbers of the channels a validator needs, in the order in which [`start`] wants them; votes come first.
@@ -33,7 +33,7 @@ pub struct Place {
 
 /// Most bytes of any message among `members` validators.
 pub fn message_bytes_max(members: u32) -> u32 {
-    engine::message_bytes_max(members)
+    settings::message_bytes_max(members)
 }
 
 /// The engine's form of a node's key.

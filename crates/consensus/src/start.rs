@@ -38,6 +38,7 @@ use crate::{
     engine,
     journal::{Journal, JournalError},
     service::REQUESTS_MAX,
+    settings,
 };
 
 /// Messages a second that a peer may send on one channel. The engine reserves room for as many messages of every peer on
@@ -338,7 +339,7 @@ fn network_config(
         },
         cups::Version::V1,
     );
-    let message_bytes_max = engine::message_bytes_max(u32::try_from(members.get()).unwrap_or(u32::MAX));
+    let message_bytes_max = settings::message_bytes_max(u32::try_from(members.get()).unwrap_or(u32::MAX));
     let mut config = lookup::Config::local(handshake, &namespace, listen, members, message_bytes_max, NETWORK_MAILBOX);
     config.peer_connection_cooldown = timing.reconnect;
     config.dial_frequency = timing.reconnect / 2;
