@@ -198,7 +198,12 @@ impl FileSystem {
         let before = self.file_mut(inode)?.len() as u64;
         self.charge(bytes.saturating_sub(before))?;
         let length = usize::try_from(bytes).map_err(|_| Errno::FileTooLarge)?;
-        self.file_mut(inode)?.resize(length, 0);
+        let file = self.file_mut(inode)?;
+        file.resize(length, 0);
+        if bytes < before {
+            // What is given back must be gone, or a guest fills the memory with files that it has emptied.
+            file.shrink_to_fit();
+        }
         self.give_back(before.saturating_sub(bytes));
         Ok(())
     }
@@ -518,6 +523,23 @@ mod tests {
         assert_eq!(write(&mut files, &"n".repeat(256), b"x"), Err(Errno::NameTooLong));
         write(&mut files, "Größe 1 (%).csv", b"x").expect("a plain name");
         assert!(files.into_output().expect("it fits").iter().all(|(path, _)| is_output_path(path)));
+    }
+
+    #[test]
+    fn bytes_that_are_cut_off_leave_the_memory_as_well_as_the_count() {
+        let mut files = files(2 << 20);
+        for number in 0..1000 {
+            let inode = files.open(OUT, &number.to_string(), WRITE).expect("there is room for a name");
+            files.set_length(inode, 1 << 20).expect("there is room for one at a time");
+            files.set_length(inode, 1).expect("less is always possible");
+            files.close(inode);
+        }
+        let held = |node: &Option<Node>| match node {
+            Some(Node { what: What::File(bytes), .. }) => bytes.capacity(),
+            _ => 0,
+        };
+        let held: usize = files.nodes.iter().map(held).sum();
+        assert!(held < 64 << 10, "{held} bytes are held and not counted");
     }
 
     #[test]
