@@ -50,9 +50,9 @@ pub const HEAD_AGE_MS_MAX: u64 = 30_000;
 pub const EPHEMERAL_KEYS_MAX: usize = 4;
 /// How long a nonce holds at least, milliseconds; at most twice as long.
 const NONCE_MS: u64 = 30_000;
-/// How long a deposit waits to be published, milliseconds of ledger time. Storage acknowledgements, which are signed before
-/// it, are too old for the ledger long before.
-const PENDING_MS_MAX: u64 = 3_600_000;
+/// How long a deposit waits to be published, milliseconds of ledger time. Storage acknowledgements are signed before it, and the
+/// ledger takes none older than ten minutes: a deposit that is forgotten after eleven can be published no more.
+const PENDING_MS_MAX: u64 = 11 * 60_000;
 /// Most deposits of one owner that wait to be published. One takes less than 4 KiB of the disk, with 16 holders.
 pub const PENDING_PER_OWNER_MAX: usize = 16;
 /// Most deposits that wait to be published, of all owners.
@@ -212,7 +212,9 @@ impl Custodian {
         if self.state.held(&digest).is_none() {
             self.check_room(&deposit.owner, standing)?;
             actions = self.state.drop_deposits(|held| is_abandoned(held, standing.observed_ms));
-            let held = Held { deposit, index, sealed_share, received_ms: now_ms, published: false };
+            // A clock that is slow must not have a deposit forgotten that can still be published.
+            let received_ms = now_ms.max(standing.observed_ms);
+            let held = Held { deposit, index, sealed_share, received_ms, published: false };
             actions.push(self.state.put_deposit(held));
         }
         let ack = DepositAck { deposit: digest, index, custodian: self.identity.node_id() };
@@ -220,18 +222,19 @@ impl Custodian {
         Ok(actions)
     }
 
-    /// Nothing is paid for a deposit before it is published. So its owner must be able to pay for that, and there are bounds
-    /// on what waits: for each owner, and for all, so that one cannot keep the others out.
+    /// Nothing is paid for a deposit before it is published. So its owner must be able to pay for that and for
+    /// what waits already, and there are bounds: for each owner, and for all, so that one cannot keep the others out.
     fn check_room(&self, owner: &AccountId, standing: Standing) -> Result<(), Refusal> {
         let Standing { balance, needed, observed_ms } = standing;
-        if balance < needed.max(1) {
-            return Err(Refusal::OwnerCannotPay { owner: *owner, balance, needed: needed.max(1) });
-        }
         let waiting = |held: &&Held| !held.published && !is_abandoned(held, observed_ms);
         let waiting = || self.state.deposits().map(|(_, held)| held).filter(waiting);
         let own = waiting().filter(|held| held.deposit.owner == *owner).count();
         if own >= PENDING_PER_OWNER_MAX {
             return Err(Refusal::OwnersPending { owner: *owner, pending: own });
+        }
+        let needed = needed.max(1).saturating_mul(own as u64 + 1);
+        if balance < needed {
+            return Err(Refusal::OwnerCannotPay { owner: *owner, balance, needed });
         }
         let pending = waiting().count();
         if pending < PENDING_MAX { Ok(()) } else { Err(Refusal::TooManyPending { pending }) }
@@ -483,6 +486,25 @@ mod tests {
     use model::{AccountId, Blob, CustodyMode, Deposit, NetworkId, ObjectId};
 
     use super::*;
+
+    #[test]
+    fn an_owner_must_be_able_to_pay_for_all_that_waits() {
+        let config =
+            CustodianConfig { network: NetworkId([1; 32]), mode: CustodyMode::Strict, operator: String::new() };
+        let mut custodian = Custodian::new(config, Arc::new(NodeIdentity::from_seed(&[2; 32])), [3; 32]);
+        let owner = AccountId([4; 32]);
+        let standing = |balance| Standing { balance, needed: 5, observed_ms: 0 };
+        for waiting in 0..3u8 {
+            let needed = 5 * (u64::from(waiting) + 1);
+            let refusal = custodian.check_room(&owner, standing(needed - 1)).unwrap_err();
+            assert!(matches!(refusal, Refusal::OwnerCannotPay { needed: said, .. } if said == needed), "{refusal}");
+            assert!(custodian.check_room(&owner, standing(needed)).is_ok());
+            let object = ObjectId::of_manifest(&[waiting]);
+            let deposit = Deposit { object, owner, epoch: 1, threshold: 1, custodians: vec![] };
+            let held = Held { deposit, index: 1, sealed_share: Blob(vec![]), received_ms: 0, published: false };
+            let _ = custodian.state.put_deposit(held);
+        }
+    }
 
     #[test]
     fn all_owners_together_leave_a_bounded_number_of_deposits() {

@@ -336,7 +336,7 @@ pub(crate) fn publish(
 
 /// A deposit by an owner who can pay.
 pub(crate) fn deposit(request: DepositRequest) -> Message {
-    let standing = Standing { balance: 100, needed: 10, observed_ms: START_MS };
+    let standing = Standing { balance: 1000, needed: 10, observed_ms: START_MS };
     Message::Deposit { request: Box::new(request), standing }
 }
 
