@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -20,13 +20,16 @@ const LENGTH_BYTES: usize = 4;
 const HEADER_BYTES: usize = LENGTH_BYTES + Digest::LEN;
 /// Most bytes of one frame.
 const FRAME_BYTES_MAX: usize = 64 << 20;
-/// The file is written anew at a start if it is longer than this and mostly outdated.
+/// The file is written anew if it is longer than this and mostly outdated.
 const COMPACT_BYTES_MIN: usize = 1 << 20;
 
 /// The open file.
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
+    bytes: usize,
+    /// At this length it is looked at whether it is mostly outdated.
+    compact_at: usize,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,32 +74,64 @@ impl Journal {
         let path = dir.join(FILE);
         let failed = |cause| JournalError::File { path: path.clone(), cause };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-        let mut bytes = Vec::new();
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
-        file.read_to_end(&mut bytes).map_err(failed)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
+        let bytes = fs::read(&path).map_err(failed)?;
         let (values, whole) = replay(&bytes, &path)?;
         if whole < bytes.len() {
             file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed)?;
         }
-        let live: usize = values.values().map(Vec::len).sum();
-        if whole > COMPACT_BYTES_MIN && whole > 4 * live {
-            file = compact(dir, &path, &values).map_err(failed)?;
-        }
+        let mut journal = Self { path: path.clone(), file, bytes: whole, compact_at: 0 };
+        journal.compact(&values).map_err(failed)?;
         sync_folder(dir).map_err(failed)?;
-        Ok((Self { path: path.clone(), file }, values))
+        Ok((journal, values))
     }
 
     /// Writes changes down. When this returns they survive a power cut.
     ///
     /// # Errors
-    /// [`JournalError::File`]; the node must stop then, for its memory is ahead of its disk.
+    /// [`JournalError`]; the node must stop then, for its memory is ahead of its disk.
     pub(crate) fn append(&mut self, changes: Vec<(String, Option<Vec<u8>>)>) -> Result<(), JournalError> {
         if changes.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all(&frame(changes)).and_then(|()| self.file.sync_data());
-        written.map_err(|cause| JournalError::File { path: self.path.clone(), cause })
+        let frame = frame(changes);
+        self.file.write_all(&frame).and_then(|()| self.file.sync_data()).map_err(|cause| self.failed(cause))?;
+        self.bytes += frame.len();
+        if self.bytes < self.compact_at {
+            return Ok(());
+        }
+        let written = fs::read(&self.path).map_err(|cause| self.failed(cause))?;
+        let (values, _) = replay(&written, &self.path)?;
+        self.compact(&values).map_err(|cause| self.failed(cause))
+    }
+
+    /// Writes the live values into a new file and puts it in the place of the old one, if that is worth it.
+    fn compact(&mut self, values: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+        let live: usize = values.iter().map(|(key, value)| key.len() + value.len()).sum();
+        self.compact_at = COMPACT_BYTES_MIN.max(4 * live);
+        if self.bytes < self.compact_at {
+            return Ok(());
+        }
+        let dir = self.path.parent().unwrap_or(Path::new(""));
+        let fresh = self.path.with_extension("new");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        self.bytes = 0;
+        for (key, value) in values {
+            let frame = frame(vec![(key.clone(), Some(value.clone()))]);
+            file.write_all(&frame)?;
+            self.bytes += frame.len();
+        }
+        file.sync_all()?;
+        fs::rename(&fresh, &self.path)?;
+        sync_folder(dir)?;
+        self.file = OpenOptions::new().append(true).open(&self.path)?;
+        // Many small values take more room in frames than they have bytes: it grows by half at least before the next time.
+        self.compact_at = self.compact_at.max(self.bytes + self.bytes / 2);
+        Ok(())
+    }
+
+    fn failed(&self, cause: io::Error) -> JournalError {
+        JournalError::File { path: self.path.clone(), cause }
     }
 }
 
@@ -153,19 +188,6 @@ fn apply(values: &mut BTreeMap<String, Vec<u8>>, payload: &[u8]) -> Option<()> {
         };
     }
     Some(())
-}
-
-/// Writes the live values into a new file and puts it in the place of the old one.
-fn compact(dir: &Path, path: &Path, values: &BTreeMap<String, Vec<u8>>) -> io::Result<File> {
-    let fresh = dir.join("journal.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    for (key, value) in values {
-        file.write_all(&frame(vec![(key.clone(), Some(value.clone()))]))?;
-    }
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    sync_folder(dir)?;
-    OpenOptions::new().append(true).open(path)
 }
 
 fn sync_folder(dir: &Path) -> io::Result<()> {
@@ -238,15 +260,36 @@ mod tests {
     }
 
     #[test]
-    fn outdated_values_are_dropped_at_a_start() {
+    fn outdated_values_are_dropped_while_it_is_written_and_at_a_start() {
         let dir = tempfile::tempdir().unwrap();
         let value = vec![7; 64 << 10];
-        write(dir.path(), (0..64).map(|_| vec![set("a", &value)]).collect());
         let file = dir.path().join(FILE);
-        assert!(fs::metadata(&file).unwrap().len() > 4 << 20);
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        for number in 0..100u8 {
+            journal.append(vec![set("a", &value), set("last", &[number])]).unwrap();
+            assert!(fs::metadata(&file).unwrap().len() <= COMPACT_BYTES_MIN as u64);
+        }
+        drop(journal);
+        let values = read(dir.path()).unwrap();
+        assert_eq!((values["a"].clone(), values["last"].clone(), values.len()), (value.clone(), vec![99], 2));
+
+        let outdated: Vec<u8> = (0..64).flat_map(|_| frame(vec![set("a", &value)])).collect();
+        fs::write(&file, outdated).unwrap();
         assert_eq!(read(dir.path()).unwrap()["a"], value);
         assert!(fs::metadata(&file).unwrap().len() < 128 << 10);
         write(dir.path(), vec![vec![set("b", b"2")]]);
         assert_eq!(read(dir.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_outdated_stays_whatever_its_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, _) = Journal::open(dir.path()).unwrap();
+        let value = vec![7; 64 << 10];
+        for number in 0..40 {
+            journal.append(vec![set(&number.to_string(), &value)]).unwrap();
+        }
+        drop(journal);
+        assert_eq!(read(dir.path()).unwrap().len(), 40);
     }
 }
