@@ -236,10 +236,12 @@ impl ClientError {
 
 fn explain(class: FailureClass) -> &'static str {
     match class {
-        FailureClass::Guest => "the program crashed, or is none that the sandbox runs",
+        FailureClass::Guest => {
+            "the program crashed, is none that the sandbox runs, or an object is not what its seal says"
+        }
         FailureClass::Limit => "the program reached a limit of time, memory or output",
         FailureClass::Keys => "the custodians did not release the keys",
-        FailureClass::Content => "content could not be fetched, or was not what its seal says",
+        FailureClass::Content => "content could not be fetched, or is no file",
         FailureClass::Node => "the machine that ran it failed",
         FailureClass::Lapsed => {
             "no machine had a result before the deadline: machines failed, or compiling the program or fetching its data took longer than the network allows"

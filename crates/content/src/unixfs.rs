@@ -237,14 +237,19 @@ impl Write for Importer {
     }
 }
 
-/// The leaves of the file under `root`, in order. Inner vertices must be here, leaves need not.
+/// The leaves of the file under `root`, in order, of which there may be `leaves_max`. Inner vertices must be here, leaves need
+/// not. A leaf takes about a hundred bytes of memory, and a few blocks of vertices can stand for a million of them: say how many
+/// there should be.
 ///
 /// # Errors
 /// [`UnixFsError`].
-pub fn layout(store: &Store, root: &ContentId) -> Result<Layout, UnixFsError> {
+pub fn layout(store: &Store, root: &ContentId, leaves_max: u64) -> Result<Layout, UnixFsError> {
     let mut leaves = Vec::new();
     let bytes = for_each_vertex(store, root, &mut |visit, _| {
         if let Visit::Leaf { cid, offset, bytes } = *visit {
+            if leaves.len() as u64 >= leaves_max {
+                return Err(not_a_file(root, "more leaves than it should have"));
+            }
             let bytes = match bytes {
                 Some(bytes) => bytes,
                 None => store.size(&cid).ok_or(UnixFsError::Missing { cid })?,

@@ -43,7 +43,7 @@ const RELEASES_MAX: usize = CUSTODIANS_MAX * (1 + Task::INPUTS_MAX);
 /// Most votes in one transaction.
 const VOTES_MAX: usize = 64;
 /// The largest ciphertext chunk: one UnixFS leaf.
-const CHUNK_BYTES_MAX: u32 = 1 << 20;
+const CHUNK_BYTES: u32 = 1 << 20;
 /// Chunks are counted with 32 bits inside the seal's nonces.
 const CHUNKS_MAX: u64 = 1 << 32;
 const META_BYTES_MAX: usize = 4 << 10;
@@ -229,7 +229,7 @@ fn check_object(account: &AccountId, object: &PublishedObject) -> Result<(), Ref
 }
 
 fn check_seal(seal: &Seal, ciphertext_bytes: u64) -> Result<(), Refusal> {
-    bound((1..=CHUNK_BYTES_MAX).contains(&seal.chunk_bytes), "chunk_bytes", "1 to 1,048,576")?;
+    bound(seal.chunk_bytes == CHUNK_BYTES, "chunk_bytes", "1,048,576")?;
     bound((1..=CHUNKS_MAX).contains(&seal.chunks), "chunks", "1 to 4,294,967,296")?;
     bound(seal.sealed_meta.0.len() <= META_BYTES_MAX, "sealed_meta", "at most 4 KiB")?;
     let chunks = ciphertext_bytes.div_ceil(u64::from(seal.chunk_bytes));

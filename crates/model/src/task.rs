@@ -264,13 +264,14 @@ pub struct ResultSeal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FailureClass {
-    /// The guest trapped, or is no module this sandbox runs. The requester pays the network fee.
+    /// The guest trapped, or is no module this sandbox runs; or an object of the task, once opened, is not what its seal says. The
+    /// requester, who chose them, pays the network fee.
     Guest,
     /// The guest reached a limit it had declared. The requester pays the network fee.
     Limit,
-    /// Too few custodians released their shares, or the key does not open the object.
+    /// Too few custodians released their shares.
     Keys,
-    /// Content could not be fetched, or was not what its seal says.
+    /// Content could not be fetched, or is no file.
     Content,
     /// The executor itself failed.
     Node,

@@ -24,7 +24,7 @@ fn wants(cids: impl Iterator<Item = ContentId>) -> Vec<u8> {
 async fn a_flood_of_wants_is_dropped_and_others_are_served() {
     let node = Node::start().await;
     let import = content::import(&node.store, &mut Noise::new(30, 8 << 20)).unwrap();
-    let leaves = content::layout(&node.store, &import.root).unwrap().leaves;
+    let leaves = content::layout(&node.store, &import.root, u64::MAX).unwrap().leaves;
     let to = content::peer_id(&node.peer.node_id()).unwrap();
     let flooder = RawPeer::start(bitswap::PROTOCOL).await; // never takes the streams that come back
     flooder.dial(node.address()).await;

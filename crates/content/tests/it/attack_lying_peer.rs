@@ -51,7 +51,7 @@ async fn a_changed_block_is_dropped_and_fetched_elsewhere() {
     };
     eventually(|| victim.peer.stats().blocks_refused > 0).await;
     assert!(!fetch.is_finished());
-    let leaves = content::layout(&honest.store, &import.root).unwrap().leaves;
+    let leaves = content::layout(&honest.store, &import.root, u64::MAX).unwrap().leaves;
     assert!(leaves.iter().all(|leaf| !victim.store.has(&leaf.cid)), "no changed block was stored");
 
     // an honest peer comes, and the fetch finishes with it

@@ -40,7 +40,7 @@ fn tiny_blocks_cannot_fill_more_of_the_disk_than_the_store_may() {
 fn a_block_changed_on_disk_is_never_handed_out_and_can_be_fetched_again() {
     let (dir, store) = store();
     let import = content::import(&store, &mut Noise::new(1, 3 << 20)).unwrap();
-    let victim = content::layout(&store, &import.root).unwrap().leaves[1].cid;
+    let victim = content::layout(&store, &import.root, u64::MAX).unwrap().leaves[1].cid;
     let path = find(dir.path(), &victim.hash());
     let mut bytes = fs::read(&path).unwrap();
     let good = bytes.clone();

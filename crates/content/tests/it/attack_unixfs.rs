@@ -117,6 +117,22 @@ fn a_bomb_of_shared_vertices_is_refused() {
     assert_eq!(reason(&store, &root), "too many leaves");
 }
 
+/// Three blocks that stand for a million leaves are a file, and nothing to be written out leaf by leaf for somebody who said
+/// that there is one.
+#[test]
+fn more_leaves_than_announced_are_refused() {
+    let (_dir, store) = store();
+    let leaf = leaf(&store, 1);
+    let inner = vertex(&store, 1000, &[(leaf, 1); 1000]);
+    let root = vertex(&store, 1_000_000, &vec![(inner, 1000); 1000]);
+    assert_eq!(unixfs::complete(&store, &root).unwrap(), 1_000_000);
+    for announced in [0, 1, 999_999] {
+        let refused = unixfs::layout(&store, &root, announced).unwrap_err().to_string();
+        assert!(refused.contains("more leaves than it should have"), "{refused}");
+    }
+    assert_eq!(unixfs::layout(&store, &root, 1_000_000).unwrap().leaves.len(), 1_000_000);
+}
+
 /// 4 MiB on disk, and 80,000 MiB to read and hash.
 #[test]
 fn a_bomb_of_fat_vertices_is_refused() {
@@ -128,7 +144,7 @@ fn a_bomb_of_fat_vertices_is_refused() {
     assert_eq!(unixfs::complete(&store, &few).unwrap(), 100);
     let root = vertex(&store, 400_000, &vec![(fat, 10); 40_000]);
     assert_eq!(reason(&store, &root), "its vertices are too large together");
-    assert!(unixfs::layout(&store, &root).is_err());
+    assert!(unixfs::layout(&store, &root, u64::MAX).is_err());
 }
 
 #[test]

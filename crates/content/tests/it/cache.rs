@@ -100,7 +100,7 @@ fn what_is_not_here_as_a_whole_is_not_pinned() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     let file = content::import(&store, &mut Noise::new(71, 3 << 20)).unwrap();
-    let leaf = content::layout(&store, &file.root).unwrap().leaves[1].cid;
+    let leaf = content::layout(&store, &file.root, u64::MAX).unwrap().leaves[1].cid;
     store.delete(&leaf).unwrap();
     assert!(matches!(unixfs::pin(&store, &file.root), Err(content::UnixFsError::Missing { cid }) if cid == leaf));
     assert!(!store.is_pinned(&file.root).unwrap());

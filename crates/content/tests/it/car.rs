@@ -88,7 +88,7 @@ fn the_header_is_the_one_of_the_specification() {
 async fn an_archive_of_something_missing_ends_with_an_error() {
     let (_dir, store) = store();
     let import = content::import(&store, &mut Noise::new(8, 3 << 20)).unwrap();
-    let leaf = content::layout(&store, &import.root).unwrap().leaves[1].cid;
+    let leaf = content::layout(&store, &import.root, u64::MAX).unwrap().leaves[1].cid;
     store.delete(&leaf).unwrap();
     let items: Vec<_> = car::export_stream(&store, &import.root).collect().await;
     assert!(matches!(items.last(), Some(Err(content::UnixFsError::Missing { cid })) if *cid == leaf));

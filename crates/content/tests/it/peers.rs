@@ -107,7 +107,7 @@ async fn roots_kept_before_the_start_are_provided() {
 async fn an_interrupted_fetch_goes_on_where_it_was() {
     let (from, to) = (Node::start().await, Node::start().await);
     let import = content::import(&from.store, &mut Noise::new(44, 20 << 20)).unwrap();
-    let leaves = content::layout(&from.store, &import.root).unwrap().leaves;
+    let leaves = content::layout(&from.store, &import.root, u64::MAX).unwrap().leaves;
     for leaf in &leaves[..15] {
         to.store.put(&from.store.get(&leaf.cid).unwrap().unwrap()).unwrap();
     }

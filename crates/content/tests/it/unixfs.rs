@@ -55,7 +55,7 @@ fn the_layout_finds_the_leaf_of_any_byte() {
     let (_dir, store) = store();
     let leaf = LEAF_BYTES as u64;
     let import = content::import(&store, &mut Noise::new(3, 4 * leaf + 5)).unwrap();
-    let layout = content::layout(&store, &import.root).unwrap();
+    let layout = content::layout(&store, &import.root, u64::MAX).unwrap();
     assert_eq!(layout.bytes, 4 * leaf + 5);
     assert_eq!(layout.leaves.len(), 5);
     assert_eq!(layout.leaf_at(0).unwrap().offset, 0);
@@ -71,7 +71,7 @@ fn the_layout_finds_the_leaf_of_any_byte() {
 fn a_file_of_one_leaf_has_a_layout_of_one_leaf() {
     let (_dir, store) = store();
     let import = content::import(&store, &mut &b"small"[..]).unwrap();
-    let layout = content::layout(&store, &import.root).unwrap();
+    let layout = content::layout(&store, &import.root, u64::MAX).unwrap();
     assert_eq!((layout.bytes, layout.leaves.len()), (5, 1));
     assert_eq!(layout.leaves[0].cid, import.root);
 }

@@ -173,6 +173,7 @@ fn objects_are_bounded() {
     };
     attempt(&|_| {}).unwrap();
     bounds(attempt(&|manifest| manifest.seal.chunk_bytes = (1 << 20) + 1), "chunk_bytes");
+    bounds(attempt(&|manifest| manifest.seal.chunk_bytes = (1 << 20) - 1), "chunk_bytes");
     bounds(attempt(&|manifest| manifest.seal.chunk_bytes = 0), "chunk_bytes");
     bounds(attempt(&|manifest| manifest.seal.chunks = 0), "chunks");
     bounds(attempt(&|manifest| manifest.seal.chunks = 2), "chunks");

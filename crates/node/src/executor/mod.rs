@@ -180,8 +180,15 @@ impl Executor {
         let begun = Instant::now();
         tracing::info!(%task, attempt = current.assignment.attempt, "task begins");
         self.running.fetch_add(1, Ordering::Relaxed);
-        let completion = self.completion(&open, &current).await;
+        let completion = tokio::select! {
+            completion = self.completion(&open, &current) => Some(completion),
+            () = self.over(&current) => None,
+        };
         self.running.fetch_sub(1, Ordering::Relaxed);
+        let Some(completion) = completion else {
+            tracing::info!(%task, "task is over without this node");
+            return;
+        };
         let outcome = match &completion.receipt.unverified().outcome {
             Outcome::Done(_) => "done".to_owned(),
             Outcome::Failed(class) => class.to_string(),
@@ -195,6 +202,18 @@ impl Executor {
             }
             Err(cause) => tracing::error!(%task, %outcome, error = %cause, "receipt not taken"),
         }
+    }
+
+    /// Returns when the attempt is nobody's to end any more. A node that was away may read of its task before it reads how that
+    /// was settled.
+    async fn over(&self, current: &OpenAssignment) {
+        let me = self.identity.node_id();
+        let is_open = || {
+            let assigned = self.index.facts().assigned_to(&me);
+            assigned.iter().any(|open| open.assignment.as_ref().is_some_and(|it| it.digest == current.digest))
+        };
+        // An error means that the node is stopping.
+        let _ = self.index.watch().wait_for(|_| !is_open()).await;
     }
 
     /// A receipt of success or failure, early enough to be in a block before the deadline.
@@ -228,8 +247,8 @@ impl Executor {
     async fn execute(&self, run: &Run) -> Result<Completion, Failure> {
         let ((compiled, keys), inputs) = tokio::try_join!(self.program(run), self.fetch_inputs(run))?; // checked against CIDs
         let inputs = open::inputs(run, inputs, &keys)?; // plaintext lives from here, in memory alone ...
-        let outcome = self.run(run, compiled, inputs).await?; // bytes in, bytes out
-        let output = disclose(run, outcome, &keys)?; // what the owners let out
+        let ran = self.run(run, compiled, inputs).await?; // bytes in, bytes out
+        let output = disclose(run, ran, &keys)?; // what the owners let out
         let sealed = seal(run, &output, self.identity.node_id(), self.chain.network_id())?; // ... to here
         let (result, storage) = self.publish(run, sealed).await?; // others have it before anybody is paid
         Ok(self.sign(&current_of(run), Outcome::Done(Box::new(result)), keys.releases, storage)) // a claim, not yet a proof
@@ -263,12 +282,13 @@ impl Executor {
         Ok((compiled.map_err(|failure| failure.with(&keys))?, keys))
     }
 
-    /// Runs the program on its inputs.
-    async fn run(&self, run: &Run, program: Compiled, mut inputs: SealedInputs) -> Result<sandbox::Outcome, Failure> {
+    /// Runs the program on its inputs. Whose fault it is that one cannot be read, the inputs know.
+    async fn run(&self, run: &Run, program: Compiled, mut inputs: SealedInputs) -> Result<Ran, Failure> {
         self.progress.note(run.id(), Phase::Running, "");
         let (sandbox, job, until) = (self.sandbox.clone(), job(run, &inputs), run.until);
-        let work = move || sandbox.run_until(&program, &job, &mut inputs, Some(until));
-        tokio::task::spawn_blocking(work).await.map_err(Failure::node)?.map_err(Failure::node)
+        let work = move || (sandbox.run_until(&program, &job, &mut inputs, Some(until)), inputs.fault());
+        let (outcome, fault) = tokio::task::spawn_blocking(work).await.map_err(Failure::node)?;
+        Ok(Ran { outcome: outcome.map_err(Failure::node)?, fault })
     }
 
     /// Stores the sealed result here and, before it is claimed, with as many others as the network asks for.
@@ -399,16 +419,23 @@ fn job(run: &Run, inputs: &SealedInputs) -> sandbox::Job {
     }
 }
 
+/// How a run ended.
+struct Ran {
+    outcome: sandbox::Outcome,
+    /// Who is at fault if an input could not be read.
+    fault: FailureClass,
+}
+
 /// Lets out what the owners' rule lets out; everything else is a failure of a class and no more.
-fn disclose(run: &Run, outcome: sandbox::Outcome, keys: &ReleasedKeys) -> Result<ResultArchive, Failure> {
+fn disclose(run: &Run, ran: Ran, keys: &ReleasedKeys) -> Result<ResultArchive, Failure> {
     let at_fault = |class, cause: String| Failure::new(class, cause).with(keys);
-    let output = match outcome {
+    let output = match ran.outcome {
         sandbox::Outcome::Exited(output) => output,
         sandbox::Outcome::Trapped(_) => return Err(at_fault(FailureClass::Guest, "the guest trapped".into())),
         sandbox::Outcome::LimitReached(limit) => {
             return Err(at_fault(FailureClass::Limit, format!("the guest reached its {limit} limit")));
         }
-        sandbox::Outcome::InputFailed(failed) => return Err(Failure::content(failed.reason)),
+        sandbox::Outcome::InputFailed(failed) => return Err(at_fault(ran.fault, failed.reason)),
     };
     let rule = disclosure::Rule { output_bytes_max: run.assignment.get().output_bytes_max };
     admitted(&rule, output).map_err(|cause| at_fault(FailureClass::Limit, cause.to_string()))

@@ -3,7 +3,7 @@
 
 use content::{Hold, Layout, Store};
 use custody::{Opener, PLAINTEXT_CHUNK_BYTES, ReleasedKeys};
-use model::{FailureClass, ObjectId, ObjectKind, PublishedObject};
+use model::{FailureClass, ObjectId, PublishedObject};
 use sandbox::Inputs;
 use zeroize::Zeroizing;
 
@@ -21,7 +21,11 @@ pub(super) struct Sealed {
 }
 
 /// Inputs that are opened chunk by chunk.
-pub(super) struct SealedInputs(Vec<SealedInput>);
+pub(super) struct SealedInputs {
+    inputs: Vec<SealedInput>,
+    /// Whose fault it was that a chunk was not there.
+    fault: Option<FailureClass>,
+}
 
 struct SealedInput {
     name: String,
@@ -37,7 +41,7 @@ const LEAVES_BYTES_MAX: u64 = 4 << 20;
 /// ledger publishes none that is larger than the network's limit.
 pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result<Sealed, Failure> {
     let manifest = object.manifest.unverified();
-    let (ciphertext, leaves) = (manifest.ciphertext, manifest.leaves);
+    let (ciphertext, leaves, chunks) = (manifest.ciphertext, manifest.leaves, manifest.seal.chunks);
     let hold = content.store().hold();
     let fetched = tokio::try_join!(
         content.fetch(&ciphertext, manifest.ciphertext_bytes, &hold),
@@ -46,7 +50,7 @@ pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result
     fetched.map_err(Failure::content)?;
     let (object, store) = (object.manifest.object_id(), content.store().clone());
     let work = move || {
-        let layout = content::layout(&store, &ciphertext)?;
+        let layout = content::layout(&store, &ciphertext, chunks)?;
         let mut list = Vec::new();
         content::unixfs::export(&store, &leaves, &mut list)?;
         Ok::<_, content::UnixFsError>(Sealed { object, store, layout, leaves: list, _hold: hold })
@@ -58,15 +62,8 @@ pub(super) async fn fetch(content: &Content, object: &PublishedObject) -> Result
 pub(super) fn opener(sealed: &Sealed, object: &PublishedObject, keys: &ReleasedKeys) -> Result<Opener, Failure> {
     let manifest = object.manifest.unverified();
     let key = keys.key(&sealed.object).ok_or_else(|| Failure::new(FailureClass::Keys, "a key is missing"))?;
-    Opener::new(key, &manifest.seal, &sealed.leaves).map_err(|cause| Failure::new(broken(manifest.kind), cause))
-}
-
-/// Who is at fault if an object is not what its manifest says: a program is its requester's choice, and pays for its errors.
-fn broken(kind: ObjectKind) -> FailureClass {
-    match kind {
-        ObjectKind::Program => FailureClass::Guest,
-        ObjectKind::Data => FailureClass::Content,
-    }
+    let opener = Opener::new(key, &manifest.seal, &sealed.leaves);
+    opener.map_err(|cause| Failure::new(FailureClass::Guest, cause).with(keys))
 }
 
 /// The inputs of a task, in its order, to be opened chunk by chunk.
@@ -76,7 +73,7 @@ pub(super) fn inputs(run: &Run, sealed: Vec<Sealed>, keys: &ReleasedKeys) -> Res
         let opener = opener(&sealed, run.object(&input.object)?.get(), keys)?;
         inputs.push(SealedInput { name: input.name.clone(), sealed, opener });
     }
-    Ok(SealedInputs(inputs))
+    Ok(SealedInputs { inputs, fault: None })
 }
 
 /// All of a program in memory.
@@ -85,8 +82,7 @@ pub(super) fn program(sealed: &Sealed, opener: &Opener) -> Result<Zeroizing<Vec<
     // Reserved at once, so that no half-filled copies of the plaintext are left behind by growing.
     let mut plain = Zeroizing::new(Vec::with_capacity(length));
     for index in 0..opener.chunks() {
-        let chunk =
-            sealed.chunk(opener, index).map_err(|cause| Failure::new(cause.class(ObjectKind::Program), cause))?;
+        let chunk = sealed.chunk(opener, index).map_err(|cause| Failure::new(cause.class(), cause))?;
         plain.extend_from_slice(&chunk);
     }
     Ok(plain)
@@ -110,9 +106,11 @@ enum NoChunk {
 }
 
 impl NoChunk {
-    fn class(&self, kind: ObjectKind) -> FailureClass {
+    /// Who is at fault. Objects are their requester's choice: if one is not what its manifest says, the time of the machine is
+    /// paid all the same, or whoever seals rubbish has the network work for nothing.
+    fn class(&self) -> FailureClass {
         match self {
-            Self::Missing(_) | Self::Open(_) => broken(kind),
+            Self::Missing(_) | Self::Open(_) => FailureClass::Guest,
             Self::Store(_) | Self::Gone(_) => FailureClass::Node,
         }
     }
@@ -136,14 +134,22 @@ impl SealedInputs {
             bytes: input.opener.length(),
             chunk_bytes: PLAINTEXT_CHUNK_BYTES as u32,
         };
-        self.0.iter().map(describe).collect()
+        self.inputs.iter().map(describe).collect()
+    }
+
+    /// Who is at fault for a run that ended because a chunk was not there.
+    pub(super) fn fault(&self) -> FailureClass {
+        self.fault.unwrap_or(FailureClass::Node)
     }
 }
 
 impl Inputs for SealedInputs {
     fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
-        let input = self.0.get(input).ok_or("there is no such input")?;
-        let chunk = input.sealed.chunk(&input.opener, index).map_err(|cause| crate::chain_of(&cause))?;
+        let input = self.inputs.get(input).ok_or("there is no such input")?;
+        let chunk = input.sealed.chunk(&input.opener, index).map_err(|cause| {
+            self.fault = Some(cause.class());
+            crate::chain_of(&cause)
+        })?;
         if chunk.len() != into.len() {
             return Err(format!("chunk {index} has {} bytes instead of {}", chunk.len(), into.len()));
         }
@@ -157,11 +163,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_does_not_open_is_the_guests_fault_and_data_are_not() {
-        let does_not_open = NoChunk::Open(custody::OpenError::Chunk { index: 3 });
-        assert_eq!(does_not_open.class(ObjectKind::Program), FailureClass::Guest);
-        assert_eq!(does_not_open.class(ObjectKind::Data), FailureClass::Content);
-        let gone = NoChunk::Gone(model::ContentId::of_raw(b"block"));
-        assert_eq!(gone.class(ObjectKind::Program), FailureClass::Node, "nobody else's fault");
+    fn an_object_that_does_not_open_is_its_choosers_fault_and_a_lost_block_is_the_nodes() {
+        assert_eq!(NoChunk::Open(custody::OpenError::Chunk { index: 3 }).class(), FailureClass::Guest);
+        assert_eq!(NoChunk::Missing(3).class(), FailureClass::Guest);
+        assert_eq!(
+            NoChunk::Gone(model::ContentId::of_raw(b"block")).class(),
+            FailureClass::Node,
+            "nobody else's fault"
+        );
     }
 }
