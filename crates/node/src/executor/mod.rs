@@ -209,7 +209,7 @@ impl Executor {
     async fn over(&self, current: &OpenAssignment) {
         let me = self.identity.node_id();
         let is_open = || {
-            let assigned = self.index.facts().assigned_to(&me);
+            let assigned = self.index.places().assigned_to(&me);
             assigned.iter().any(|open| open.assignment.as_ref().is_some_and(|it| it.digest == current.digest))
         };
         // An error means that the node is stopping.
