@@ -38,6 +38,13 @@ pub enum AttesterError {
     NotForUs,
 }
 
+impl AttesterError {
+    /// Whether there is no TPM at the other end any more: nothing but a new start helps.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Tpm(TpmError::Io(_)))
+    }
+}
+
 impl From<UnusableKey> for AttesterError {
     fn from(cause: UnusableKey) -> Self {
         Self::Tpm(cause.into())

@@ -82,7 +82,15 @@ impl LaunchError {
         match self {
             Self::Config(_) => "`samovar network create DIR` writes working configurations".into(),
             Self::Simulated(SimulatedError::InUse(_)) => "is this node running already?".into(),
-            Self::Simulated(_) => "software TPMs need swtpm: apt-get install swtpm swtpm-tools".into(),
+            Self::Simulated(SimulatedError::Missing { .. }) => {
+                "software TPMs need swtpm: apt-get install swtpm swtpm-tools".into()
+            }
+            Self::Simulated(SimulatedError::NotManufactured(_) | SimulatedError::NoCertificate(_)) => {
+                "restore the node's whole folder from one backup: its identity is sealed by that TPM".into()
+            }
+            Self::Simulated(_) => {
+                "may this user write to the node's folder, and is there room on its disk? tpm/swtpm.log there may say more".into()
+            }
             Self::Device { device, .. } => format!("does {} exist, and may this user open it?", device.display()),
             Self::Measure(_) => "restart the machine, or for a software TPM start the node again".into(),
             Self::Release(_) => "sign this binary again with `samovar network approve`".into(),

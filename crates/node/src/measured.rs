@@ -129,7 +129,7 @@ impl NodeError {
             }
             Self::Release(_) => "sign this binary again with `samovar network approve DIR`".into(),
             Self::Start(cause) => cause.hint(),
-            Self::Ended(_) => "look at the last lines of the log, then start the node again".into(),
+            Self::Ended(_) => "look at the last lines of the log, and whether the disk is full; then start the node again: nothing is lost".into(),
         }
     }
 }

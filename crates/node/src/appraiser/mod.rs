@@ -83,6 +83,9 @@ enum NoVerdict {
     TooFewVotes(String),
 }
 
+/// Nobody answers where the TPM was.
+struct TpmIsGone;
+
 impl Appraising {
     /// Takes the TPM into service.
     pub(crate) async fn new(handles: Handles, account: Account, tpm: TpmParts) -> Result<Self, AttestationError> {
@@ -113,7 +116,8 @@ impl Appraising {
 
     // --- subject ----------------------------------------------------------------------------------------------------
 
-    /// Gets a verdict and renews it, until the node stops.
+    /// Gets a verdict and renews it, until the node stops, or its TPM is gone: the node must not go on then, for only a new start
+    /// brings both back.
     pub(crate) async fn keep_verdict(self: Arc<Self>) {
         let mut blocks = self.index.watch();
         blocks.borrow_and_update();
@@ -121,12 +125,14 @@ impl Appraising {
         while blocks.changed().await.is_ok() {
             blocks.borrow_and_update();
             if let Some(window) = self.window_due() {
-                self.try_round(window).await;
+                if let Err(TpmIsGone) = self.try_round(window).await {
+                    return;
+                }
             }
         }
     }
 
-    async fn try_round(&self, window: u64) {
+    async fn try_round(&self, window: u64) -> Result<(), TpmIsGone> {
         match self.round(window).await {
             Ok(height) => {
                 self.metrics.verdicts.inc();
@@ -134,11 +140,16 @@ impl Appraising {
             }
             // The window's first block has no seed yet; the next one has.
             Err(NoVerdict::NobodyDrawn) => {}
+            Err(NoVerdict::Attester(cause)) if cause.is_gone() => {
+                tracing::error!(error = %crate::chain_of(&cause), "the TPM is gone");
+                return Err(TpmIsGone);
+            }
             Err(cause) => {
                 tracing::warn!(window, error = %crate::chain_of(&cause), "no verdict yet");
                 tokio::time::sleep(PAUSE).await;
             }
         }
+        Ok(())
     }
 
     /// The window to be appraised in now, if it is time.

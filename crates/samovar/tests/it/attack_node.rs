@@ -91,9 +91,9 @@ fn answer(run: JoinHandle<std::process::Output>) -> Value {
 /// A copy of the node's binary in which one letter of its help text differs.
 fn changed_binary(network: &Network) -> PathBuf {
     let mut bytes = std::fs::read(SAMOVAR).expect("the binary");
-    let text = b"The measured half of a node";
+    let text = b"Runs a node until it is told to stop";
     let at = bytes.windows(text.len()).position(|window| window == text).expect("a text of the binary");
-    bytes[at] = b't';
+    bytes[at] = b'r';
     let path = network.path("changed");
     std::fs::write(&path, bytes).expect("a writable folder");
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -119,6 +119,7 @@ fn nodes_change_die_and_come_back_and_no_task_is_lost() {
     (0..4).for_each(|node| network.wait_for_verdict(node));
     an_executor_that_loses_its_result_before_others_have_it_is_not_paid(&network, &objects);
     a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(&mut network, &objects);
+    a_node_whose_tpm_has_died_stops_and_says_so(&mut network);
 }
 
 const VERDICT_S: u64 = 32;
@@ -260,4 +261,13 @@ fn a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(net
     assert_eq!(answer["verified"], true);
     objects.paid_once(network, &answer, before);
     assert_eq!(std::fs::read(network.path("dark/result/stdout")).expect("a result"), b"hello\n");
+}
+
+fn a_node_whose_tpm_has_died_stops_and_says_so(network: &mut Network) {
+    network.kill_tpm(2);
+    assert_eq!(network.exit_code(2), Some(1), "half of a verdict's life is the most that it takes to notice");
+    let log = network.log(2);
+    assert!(log.contains("the TPM is gone") && log.contains("error: attestation ended"), "{log}");
+    network.start(2);
+    network.wait_for_verdict(2);
 }

@@ -126,6 +126,20 @@ impl Network {
         }
     }
 
+    /// Ends a node's software TPM, and not the node.
+    pub fn kill_tpm(&self, node: usize) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let state = format!("dir={}\0", self.dir().join(format!("node-{node}/tpm")).display());
+        let of_tpm = |process: &std::fs::DirEntry| {
+            let command = std::fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();
+            command.split('\0').next().is_some_and(|program| program.ends_with("/swtpm")) && command.contains(&state)
+        };
+        let mut processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let tpm = processes.find(of_tpm).expect("a running software TPM").file_name();
+        let id = tpm.to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw).expect("the id of a process");
+        kill_process(id, Signal::KILL).expect("a process of ours");
+    }
+
     /// Stops one node in its tracks, or lets it go on: it keeps its memory and its connections.
     pub fn freeze(&self, node: usize, frozen: bool) {
         use rustix::process::{Pid, Signal, kill_process};
