@@ -3,6 +3,8 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    io,
+    net::IpAddr,
     sync::{Arc, Mutex, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -200,6 +202,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr], view: &Mu
     let mut pending: HashMap<ListenerId, Multiaddr> = HashMap::new();
     for address in addresses {
         let failed = |reason: String| PeerError::Listen { address: address.clone(), reason };
+        check_free(address).map_err(|cause| failed(cause.to_string()))?;
         let id = swarm.listen_on(address.clone()).map_err(|cause| failed(cause.to_string()))?;
         pending.insert(id, address.clone());
     }
@@ -219,6 +222,22 @@ async fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr], view: &Mu
         }
     }
     Ok(())
+}
+
+/// The transport shares its port with any program that is willing to, so that it can dial from it: two nodes on one address would
+/// each get some of the other's connections.
+fn check_free(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip = match parts.next() {
+        Some(Protocol::Ip4(ip)) => IpAddr::from(ip),
+        Some(Protocol::Ip6(ip)) => IpAddr::from(ip),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) => std::net::TcpListener::bind((ip, port)).map(drop),
+        Some(Protocol::Udp(port)) => std::net::UdpSocket::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// A peer we stay connected to.

@@ -218,3 +218,14 @@ async fn an_address_of_another_machine_cannot_be_listened_on() {
     config.listen = vec!["/ip4/192.0.2.1/tcp/0".parse().unwrap()];
     assert!(matches!(Peer::start(config, store).await, Err(content::PeerError::Listen { .. })));
 }
+
+/// Two nodes on one port would each get some of the other's connections.
+#[tokio::test]
+async fn an_address_that_another_peer_listens_on_is_refused() {
+    let first = Node::start().await;
+    let mut config = PeerConfig::loopback([200; 32]);
+    config.listen = vec![first.address().into_iter().take(2).collect()];
+    let (_dir, store) = crate::world::store();
+    let refused = Peer::start(config, store).await;
+    assert!(matches!(refused, Err(content::PeerError::Listen { .. })), "the first still listens there");
+}
