@@ -2,13 +2,13 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use consensus::QueryError;
 use model::{Canonical, api::Problem};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::chain::ChainError;
 
@@ -37,7 +37,7 @@ impl Form {
     }
 
     /// Writes `value` in this form.
-    pub(crate) fn answer<T: Serialize + serde::de::DeserializeOwned>(self, value: &T) -> Response {
+    pub(crate) fn answer<T: Serialize + DeserializeOwned>(self, value: &T) -> Response {
         match self {
             Self::DagCbor => cbor(value.to_bytes()),
             // Every type of the model has string keys only, so that this does not fail.
@@ -130,6 +130,26 @@ impl IntoResponse for Refused {
     }
 }
 
+/// What stands behind the `?`. What is wrong with it is said as everything else is.
+pub(crate) struct Query<T>(T);
+
+impl<T> std::ops::Deref for Query<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refused> {
+        let query = axum::extract::Query::try_from_uri(&parts.uri);
+        query.map(|query| Self(query.0)).map_err(|cause| Refused::malformed(cause.body_text()))
+    }
+}
+
 /// A request body of type `T` in either form. The router bounds its length.
 pub(crate) struct Body<T>(pub(crate) T);
 
@@ -151,6 +171,24 @@ impl<T: Canonical, S: Send + Sync> FromRequest<S> for Body<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_query_that_cannot_be_read_is_refused_as_everything_else_is() {
+        #[derive(Debug, serde::Deserialize)]
+        struct From {
+            from: u64,
+        }
+        let read = async |uri: &str| {
+            let (mut parts, ()) = axum::http::Request::get(uri).body(()).expect("a request").into_parts();
+            Query::<From>::from_request_parts(&mut parts, &()).await.map(|query| query.from)
+        };
+        assert_eq!(read("/v1/extension?from=7").await.expect("a number"), 7);
+        for uri in ["/v1/extension", "/v1/extension?from=-1", "/v1/extension?from=7&from=8"] {
+            let refused = read(uri).await.expect_err("not a number");
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{uri}");
+            assert!(refused.problem.error.contains("from"), "{uri}: {}", refused.problem.error);
+        }
+    }
 
     fn form(accept: Option<&'static str>) -> Form {
         let mut headers = HeaderMap::new();

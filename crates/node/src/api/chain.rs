@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::HeaderMap,
 };
 use model::{
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     Api,
-    answer::{Answer, Form, Refused},
+    answer::{Answer, Form, Query, Refused},
     list::{Indices, parse},
 };
 

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     body::Body as HttpBody,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::HeaderMap,
 };
 use content::{FetchError, StoreError, UnixFsError, car::CarError};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{
     Api,
-    answer::{Answer, Body, Form, Refused},
+    answer::{Answer, Body, Form, Query, Refused},
     list::parse,
 };
 use crate::{

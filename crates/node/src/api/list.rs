@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::HeaderMap,
 };
 use model::{ObjectId, ObjectKind};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     Api,
-    answer::{Answer, Refused},
+    answer::{Answer, Query, Refused},
 };
 
 /// Most records in one answer.

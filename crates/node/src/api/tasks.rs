@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::HeaderMap,
     response::{
         IntoResponse,
@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Api,
-    answer::{Answer, Refused, cbor},
+    answer::{Answer, Query, Refused, cbor},
     list::{RECORDS_MAX, parse},
 };
 use crate::{
@@ -67,7 +67,14 @@ pub(crate) async fn tasks(State(api): State<Arc<Api>>, headers: HeaderMap, query
 /// `?wait=settled`
 #[derive(Deserialize)]
 pub(crate) struct Wait {
-    wait: Option<String>,
+    wait: Option<Until>,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Until {
+    Settled,
 }
 
 /// One task: all its records. With `?wait=settled`, waits up to ten seconds for its settlement.
@@ -78,7 +85,7 @@ pub(crate) async fn task(
     query: Query<Wait>,
 ) -> Answer {
     let id: TaskId = parse(&id)?;
-    if query.wait.as_deref() == Some("settled") {
+    if query.wait == Some(Until::Settled) {
         api.index.until(WAIT_MAX, |places| is_settled(places, &id)).await;
     }
     let indices = api.index.places().task(&id).map(|entry| entry.records());

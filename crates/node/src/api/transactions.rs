@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::HeaderMap,
 };
 use model::{Canonical, Digest, Signed, Transaction, api::TransactionStatus};
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{
     Api,
-    answer::{Answer, Body, Form, Refused},
+    answer::{Answer, Body, Form, Query, Refused},
     list::parse,
 };
 use crate::chain::Inadmissible;
@@ -49,7 +49,14 @@ async fn take(api: &Api, bytes: Vec<u8>) -> Result<(), Refused> {
 /// `?wait=final`
 #[derive(Deserialize)]
 pub(crate) struct Wait {
-    wait: Option<String>,
+    wait: Option<Until>,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Until {
+    Final,
 }
 
 /// What became of a transaction. With `?wait=final`, waits up to ten seconds for it to be in a block.
@@ -61,7 +68,7 @@ pub(crate) async fn show(
 ) -> Answer {
     let id: Digest = parse(&id)?;
     let status = || api.chain.consensus().status(&id);
-    if query.wait.as_deref() == Some("final") {
+    if query.wait == Some(Until::Final) {
         api.index.until(WAIT_MAX, |_| matches!(status(), TransactionStatus::Final { .. })).await;
     }
     Ok(Form::accepted(&headers).answer(&status()))
