@@ -36,7 +36,7 @@ pub use object::{
     Column, Custodian, Deposit, DepositAck, Description, Manifest, ObjectKind, PublishedObject, Seal, StorageAck, Suite,
 };
 pub use padding::{PLAINTEXT_CHUNK_BYTES, padded_length, sealed_length};
-pub use record::{Fact, FactKind, Record, Releases};
+pub use record::{Fact, FactKind, OtherFact, Record, Releases};
 pub use signed::{BadSignature, Signable, Signed, domain, domain_message};
 pub use task::{
     Assignment, FailureClass, Input, Limits, Metering, Outcome, Payment, Receipt, Release, ReleaseRequest, ResultSeal,

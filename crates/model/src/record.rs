@@ -125,3 +125,48 @@ impl Fact {
         }
     }
 }
+
+/// A record holds a fact of another kind than was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record holds another kind of fact: {0:?}")]
+pub struct OtherFact(pub FactKind);
+
+/// The fact in a record, for whoever knows its kind. It only selects, as `finality::Finalized::try_map` asks.
+macro_rules! facts {
+    ($($kind:ident: $fact:ty),* $(,)?) => {$(
+        impl TryFrom<Record> for $fact {
+            type Error = OtherFact;
+            fn try_from(record: Record) -> Result<Self, OtherFact> {
+                match record.fact {
+                    Fact::$kind(fact) => Ok(*fact),
+                    other => Err(OtherFact(other.kind())),
+                }
+            }
+        }
+    )*};
+}
+
+facts! {
+    Object: PublishedObject,
+    Terms: Signed<Terms>,
+    Registration: Registration,
+    Verdict: Verdict,
+    Task: Task,
+    Assignment: Assignment,
+    Releases: Releases,
+    Settlement: Settlement,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_gives_its_own_fact_and_no_other() {
+        let releases = Releases { task: TaskId([1; 32]), releases: Vec::new() };
+        let fact = Fact::Releases(Box::new(releases.clone()));
+        let record = Record { network: NetworkId([0; 32]), height: 1, time_ms: 1, fact };
+        assert_eq!(Releases::try_from(record.clone()), Ok(releases));
+        assert_eq!(Task::try_from(record), Err(OtherFact(FactKind::Releases)));
+    }
+}

@@ -381,12 +381,7 @@ impl Custody {
     /// Whether the evidence behind that verdict passes here.
     async fn appraise_record(&self, index: u64) -> bool {
         let Ok((_, records)) = self.chain.finalized(&[index]).await else { return false };
-        let verdict = records.into_iter().next().map(|record| {
-            record.try_map(|record| match record.fact {
-                Fact::Verdict(verdict) => Ok(*verdict),
-                _ => Err(()),
-            })
-        });
+        let verdict = records.into_iter().next().map(|record| record.try_map(Verdict::try_from));
         let Some(Ok(verdict)) = verdict else { return false };
         let (node, evidence) = (verdict.get().node, verdict.get().evidence);
         match self.appraise(verdict).await {

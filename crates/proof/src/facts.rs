@@ -2,7 +2,7 @@
 
 use finality::Finalized;
 use model::{
-    Assignment, Fact, ObjectId, PublishedObject, Receipt, Record, Registration, Settlement, Signed, Task, Terms,
+    Assignment, FactKind, ObjectId, PublishedObject, Receipt, Record, Registration, Settlement, Signed, Task, Terms,
     Verdict,
 };
 
@@ -94,25 +94,15 @@ impl Facts {
 
 impl Sorted {
     fn add(&mut self, record: Finalized<Record>) {
-        // Each arm only selects the fact that the record holds.
-        macro_rules! select {
-            ($list:ident, $variant:ident) => {{
-                let selected = record.try_map(|record| match record.fact {
-                    Fact::$variant(fact) => Ok(*fact),
-                    _ => Err(()),
-                });
-                self.$list.extend(selected);
-            }};
-        }
-        match &record.get().fact {
-            Fact::Task(_) => select!(tasks, Task),
-            Fact::Assignment(_) => select!(assignments, Assignment),
-            Fact::Settlement(_) => select!(settlements, Settlement),
-            Fact::Verdict(_) => select!(verdicts, Verdict),
-            Fact::Registration(_) => select!(registrations, Registration),
-            Fact::Object(_) => select!(objects, Object),
-            Fact::Terms(_) => select!(terms, Terms),
-            Fact::Releases(_) => self.others += 1,
+        match record.get().fact.kind() {
+            FactKind::Task => self.tasks.extend(record.try_map(Task::try_from)),
+            FactKind::Assignment => self.assignments.extend(record.try_map(Assignment::try_from)),
+            FactKind::Settlement => self.settlements.extend(record.try_map(Settlement::try_from)),
+            FactKind::Verdict => self.verdicts.extend(record.try_map(Verdict::try_from)),
+            FactKind::Registration => self.registrations.extend(record.try_map(Registration::try_from)),
+            FactKind::Object => self.objects.extend(record.try_map(PublishedObject::try_from)),
+            FactKind::Terms => self.terms.extend(record.try_map(Signed::try_from)),
+            FactKind::Releases => self.others += 1,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use finality::{Finalized, Head};
 use model::{
-    Assignment, Digest, Fact, ObjectId, PublishedObject, Record, Registration, Settlement, Signed, Task, TaskId, Terms,
-    Verdict,
+    Assignment, Digest, FactKind, ObjectId, PublishedObject, Record, Registration, Settlement, Signed, Task, TaskId,
+    Terms, Verdict,
 };
 
 use super::progress::Progress;
@@ -136,36 +136,15 @@ impl Sorted {
     fn of(records: Vec<Finalized<Record>>) -> Self {
         let mut sorted = Self::default();
         for record in records {
-            match &record.get().fact {
-                Fact::Object(_) => sorted.objects.extend(pick(record, |fact| match fact {
-                    Fact::Object(object) => Some(*object),
-                    _ => None,
-                })),
-                Fact::Terms(_) => sorted.terms.extend(pick(record, |fact| match fact {
-                    Fact::Terms(terms) => Some(*terms),
-                    _ => None,
-                })),
-                Fact::Registration(_) => sorted.registrations.extend(pick(record, |fact| match fact {
-                    Fact::Registration(registration) => Some(*registration),
-                    _ => None,
-                })),
-                Fact::Verdict(_) => sorted.verdicts.extend(pick(record, |fact| match fact {
-                    Fact::Verdict(verdict) => Some(*verdict),
-                    _ => None,
-                })),
-                Fact::Task(_) => sorted.tasks.extend(pick(record, |fact| match fact {
-                    Fact::Task(task) => Some(*task),
-                    _ => None,
-                })),
-                Fact::Assignment(_) => sorted.assignments.extend(pick(record, |fact| match fact {
-                    Fact::Assignment(assignment) => Some(*assignment),
-                    _ => None,
-                })),
-                Fact::Settlement(_) => sorted.settlements.extend(pick(record, |fact| match fact {
-                    Fact::Settlement(settlement) => Some(*settlement),
-                    _ => None,
-                })),
-                Fact::Releases(_) => {}
+            match record.get().fact.kind() {
+                FactKind::Object => sorted.objects.extend(record.try_map(PublishedObject::try_from)),
+                FactKind::Terms => sorted.terms.extend(record.try_map(Signed::try_from)),
+                FactKind::Registration => sorted.registrations.extend(record.try_map(Registration::try_from)),
+                FactKind::Verdict => sorted.verdicts.extend(record.try_map(Verdict::try_from)),
+                FactKind::Task => sorted.tasks.extend(record.try_map(Task::try_from)),
+                FactKind::Assignment => sorted.assignments.extend(record.try_map(Assignment::try_from)),
+                FactKind::Settlement => sorted.settlements.extend(record.try_map(Settlement::try_from)),
+                FactKind::Releases => {}
             }
         }
         sorted
@@ -179,8 +158,4 @@ impl Sorted {
             settled_ms: settlement.map(Finalized::time_ms),
         }
     }
-}
-
-fn pick<T>(record: Finalized<Record>, select: impl FnOnce(Fact) -> Option<T>) -> Option<Finalized<T>> {
-    record.try_map(|record| select(record.fact).ok_or(())).ok()
 }

@@ -19,7 +19,7 @@ use std::{
 use custody::{NodeIdentity, ReleasedKeys, ResultArchive, ResultFile, ResultOrigin};
 use finality::Finalized;
 use model::{
-    Assignment, Completion, Fact, FailureClass, ObjectId, Outcome, PublishedObject, Receipt, Record, Release,
+    Assignment, Completion, FactKind, FailureClass, ObjectId, Outcome, PublishedObject, Receipt, Record, Release,
     ResultSeal, Signed, StorageAck, Task, TaskId, api::Phase,
 };
 use sandbox::{CompileError, Compiled, Sandbox, SandboxError};
@@ -378,22 +378,14 @@ fn current_of(run: &Run) -> OpenAssignment {
 fn run_of(records: Vec<Finalized<Record>>, until: Instant) -> Option<Run> {
     let (mut task, mut assignment, mut objects) = (None, None, Vec::new());
     for record in records {
-        match &record.get().fact {
-            Fact::Task(_) => task = pick(record, |fact| if let Fact::Task(task) = fact { Some(*task) } else { None }),
-            Fact::Assignment(_) => {
-                assignment = pick(record, |fact| if let Fact::Assignment(it) = fact { Some(*it) } else { None });
-            }
-            Fact::Object(_) => {
-                objects.extend(pick(record, |fact| if let Fact::Object(it) = fact { Some(*it) } else { None }));
-            }
+        match record.get().fact.kind() {
+            FactKind::Task => task = record.try_map(Task::try_from).ok(),
+            FactKind::Assignment => assignment = record.try_map(Assignment::try_from).ok(),
+            FactKind::Object => objects.extend(record.try_map(PublishedObject::try_from)),
             _ => {}
         }
     }
     Some(Run { task: task?, assignment: assignment?, objects, until })
-}
-
-fn pick<T>(record: Finalized<Record>, select: impl FnOnce(Fact) -> Option<T>) -> Option<Finalized<T>> {
-    record.try_map(|record| select(record.fact).ok_or(())).ok()
 }
 
 fn metering(metering: model::Metering) -> sandbox::Metering {
