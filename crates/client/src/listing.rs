@@ -6,8 +6,8 @@
 use finality::{Finalized, Head};
 use ledger::state::{NodeState, ObjectState, TaskState};
 use model::{
-    AppraisalPolicy, Assignment, Canonical as _, Fact, Genesis, NodeId, ObjectId, ObjectKind, Outcome, PublishedObject,
-    Record, Registration, Settlement, Signed, Task, TaskId, Terms, Verdict,
+    Assignment, Canonical as _, Fact, Genesis, NodeId, ObjectId, ObjectKind, Outcome, PublishedObject, Record,
+    Registration, Settlement, Signed, Task, TaskId, Terms, Verdict,
 };
 
 use crate::{
@@ -223,31 +223,18 @@ impl Client {
 }
 
 /// Why a verdict is not believed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerdictError {
-    /// The verdict is about other keys.
-    #[error("the verdict is about another registration")]
-    Registration,
-    /// The founders approved no such node.
-    #[error("the genesis approves no such node")]
-    NotApproved,
     /// Its TPM is software, and the network file does not allow that.
     #[error("its TPM is simulated, and the network file does not say simulated = true")]
     Simulated,
-    /// The appraisers are not those whom a seed of this network draws.
-    #[error("its appraisers are not those that the network's beacon draws")]
-    NotDrawn,
-    /// Too few good votes.
-    #[error("{votes} of {drawn} drawn appraisers have voted for it, {needed} are needed")]
-    Votes {
-        /// How many votes count.
-        votes: usize,
-        /// How many appraisers were drawn.
-        drawn: usize,
-        /// How many are needed.
-        needed: usize,
-    },
+    /// The seed is not the committee's, so nobody was drawn by it.
+    #[error("the committee has not signed the seed that draws its appraisers")]
+    Seed(#[source] finality::FinalityError),
+    /// The committee has not approved the node as it is, or the votes are no verdict.
+    #[error("the ledger would have refused its verdict")]
+    Refused(#[source] ledger::Refusal),
 }
 
 /// Checks that the votes behind a verdict are what they must be, for these very keys.
@@ -260,38 +247,12 @@ pub fn check_verdict(
     simulated: bool,
     node: &NodeView,
 ) -> Result<(), VerdictError> {
-    let (registration, verdict) = (&node.registration, &node.verdict);
-    if verdict.node != registration.node || verdict.registration != registration.digest() {
-        return Err(VerdictError::Registration);
-    }
-    let approved = genesis.validator(&registration.node).ok_or(VerdictError::NotApproved)?;
-    if approved.differs(registration).is_some() {
-        return Err(VerdictError::NotApproved);
-    }
+    let NodeView { registration, verdict, .. } = node;
     if verdict.result.simulated && !simulated {
         return Err(VerdictError::Simulated);
     }
-    let validators = genesis.validators.iter().map(|validator| validator.node);
-    let drawn = ledger::appraisers(&verdict.seed, &verdict.node, validators, genesis.appraisal.appraisers as usize);
-    if verdict.drawn != drawn || network.check_seed(&verdict.seed).is_err() {
-        return Err(VerdictError::NotDrawn);
-    }
-    let mut voters: Vec<NodeId> = verdict
-        .votes
-        .iter()
-        .filter_map(|vote| vote.verify(&network.id).ok())
-        .filter(|vote| vote.subject == verdict.node && vote.registration == verdict.registration)
-        .filter(|vote| vote.evidence == verdict.evidence && vote.window == verdict.window)
-        .filter(|vote| vote.result == verdict.result && drawn.contains(&vote.appraiser))
-        .map(|vote| vote.appraiser)
-        .collect();
-    voters.sort();
-    voters.dedup();
-    let needed = AppraisalPolicy::votes_needed(drawn.len());
-    if voters.len() < needed {
-        return Err(VerdictError::Votes { votes: voters.len(), drawn: drawn.len(), needed });
-    }
-    Ok(())
+    network.check_seed(&verdict.seed).map_err(VerdictError::Seed)?;
+    ledger::check_verdict(genesis, &network.id, registration, verdict).map_err(VerdictError::Refused)
 }
 
 fn objects_path(kind: Option<ObjectKind>, after: Option<ObjectId>) -> String {

@@ -14,7 +14,7 @@ use model::{
     Terms, Transaction,
 };
 
-use crate::Refusal;
+use crate::{Refusal, verdict};
 
 /// What the queue of transactions needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,16 +292,7 @@ fn check_attestation(account: &AccountId, attestation: &Attestation) -> Result<(
     check_registration(registration)?;
     matching(registration.node == *account, "registration", "the node that sends it")?;
     bound((1..=VOTES_MAX).contains(&votes.len()), "votes", "1 to 64")?;
-    let votes: Vec<_> = votes.iter().map(Signed::unverified).collect();
-    ascending(votes.windows(2).all(|pair| pair[0].appraiser < pair[1].appraiser), "votes")?;
-    let digest = registration.digest();
-    for vote in &votes {
-        let about_it = vote.subject == registration.node && vote.registration == digest;
-        matching(about_it, "vote", "the registration")?;
-        let agree = (vote.evidence, vote.window, vote.result) == (votes[0].evidence, votes[0].window, votes[0].result);
-        matching(agree, "vote", "the other votes")?;
-    }
-    Ok(())
+    verdict::unanimous(registration, votes).map(drop)
 }
 
 fn check_registration(registration: &Registration) -> Result<(), Refusal> {
@@ -386,10 +377,10 @@ fn bound(holds: bool, what: &'static str, rule: &'static str) -> Result<(), Refu
     holds.then_some(()).ok_or(Refusal::Bounds { what, rule })
 }
 
-fn matching(holds: bool, what: &'static str, rule: &'static str) -> Result<(), Refusal> {
+pub(crate) fn matching(holds: bool, what: &'static str, rule: &'static str) -> Result<(), Refusal> {
     holds.then_some(()).ok_or(Refusal::Mismatch { what, rule })
 }
 
-fn ascending(holds: bool, what: &'static str) -> Result<(), Refusal> {
+pub(crate) fn ascending(holds: bool, what: &'static str) -> Result<(), Refusal> {
     holds.then_some(()).ok_or(Refusal::Order { what })
 }

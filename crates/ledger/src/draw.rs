@@ -1,19 +1,15 @@
 //! Who does it: appraisers and executors are drawn with the beacon, so that nobody can choose them.
 
-use model::{Digest, NodeId, Seed, TaskId, log::Tree};
+use model::{Digest, Genesis, NodeId, Seed, TaskId, log::Tree};
 
-/// The appraisers of `subject` in a window with this seed: the `count` validators other than the subject with the
-/// smallest `H("appraisers", seed, subject, validator)` ([`Digest::of_parts`]), ascending by node id.
-pub fn appraisers(
-    seed: &Seed,
-    subject: &NodeId,
-    validators: impl IntoIterator<Item = NodeId>,
-    count: usize,
-) -> Vec<NodeId> {
-    let others = validators.into_iter().filter(|validator| validator != subject);
+/// The appraisers of `subject` in a window with this seed: of the validators other than the subject, as many as the policy
+/// says, those with the smallest `H("appraisers", seed, subject, validator)` ([`Digest::of_parts`]), ascending by node id.
+pub fn appraisers(genesis: &Genesis, seed: &Seed, subject: &NodeId) -> Vec<NodeId> {
+    let others = genesis.validators.iter().map(|validator| validator.node).filter(|validator| validator != subject);
     let ranked = others.map(|node| (rank("appraisers", seed, &[&subject.0, &node.0]), node));
     let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_unstable();
+    let count = genesis.appraisal.appraisers as usize;
     let mut drawn: Vec<_> = ranked.into_iter().take(count).map(|(_, node)| node).collect();
     drawn.sort_unstable();
     drawn

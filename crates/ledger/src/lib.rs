@@ -36,6 +36,7 @@ mod refusal;
 mod settle;
 pub mod state;
 mod tasks;
+mod verdict;
 mod view;
 
 pub use check::{Checked, Memo, Meta, check};
@@ -46,6 +47,7 @@ pub use money::{NetworkFee, Price, quote, transaction_fee};
 pub use refusal::Refusal;
 pub use settle::{Owed, payments, result_bytes_max};
 pub use tasks::{attempt_ms, compile_ms};
+pub use verdict::check_verdict;
 
 use model::Seed;
 

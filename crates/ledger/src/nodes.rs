@@ -1,12 +1,12 @@
 //! Nodes: verdicts, and the windows whose seeds draw appraisers.
 
-use model::{AppraisalPolicy, Attestation, Canonical, Digest, Fact, Genesis, NodeId, Registration, Seed, Verdict};
+use model::{Attestation, Canonical, Digest, Fact, Genesis, NodeId, Registration, Seed, Verdict};
 
 use crate::{
     Refusal, draw, key,
     money::move_credits,
     state::{NodeState, Roster, Window, Windows},
-    tasks,
+    tasks, verdict,
     view::{Halt, View},
 };
 
@@ -26,23 +26,12 @@ pub(crate) fn open_window(view: &mut View, genesis: &Genesis, seed: Option<Seed>
 pub(crate) fn attest(view: &mut View, genesis: &Genesis, attestation: &Attestation) -> Result<(), Halt> {
     let Attestation { registration, votes } = attestation;
     let node = registration.node;
-    check_approved(genesis, registration)?;
-
-    // `check` has seen at least one vote, and that all of them agree.
-    let vote = votes.first().ok_or(Refusal::Bounds { what: "votes", rule: "1 to 64" })?.unverified();
+    verdict::check_approved(genesis, registration)?;
+    let vote = verdict::unanimous(registration, votes)?;
     let window = vote.window;
     let seed = window_seed(view, genesis, window)?;
-    let validators = genesis.validators.iter().map(|validator| validator.node);
-    let drawn = draw::appraisers(&seed, &node, validators, genesis.appraisal.appraisers as usize);
-    for appraiser in votes.iter().map(|vote| vote.unverified().appraiser) {
-        if !drawn.contains(&appraiser) {
-            return Err(Refusal::NotDrawn { appraiser, node, window }.into());
-        }
-    }
-    let needed = AppraisalPolicy::votes_needed(drawn.len());
-    if votes.len() < needed {
-        return Err(Refusal::VotesNeeded { got: votes.len(), needed, drawn: drawn.len() }.into());
-    }
+    let drawn = draw::appraisers(genesis, &seed, &node);
+    verdict::check_votes(&drawn, votes)?;
 
     let known: Option<NodeState> = view.get(&key::node(&node))?;
     if known.as_ref().is_some_and(|known| known.window >= window) {
@@ -82,16 +71,6 @@ pub(crate) fn attest(view: &mut View, genesis: &Genesis, attestation: &Attestati
     };
     view.put(key::node(&node), &state);
     tasks::look_again(view)
-}
-
-/// What a node says of itself must be what the committee has approved.
-fn check_approved(genesis: &Genesis, registration: &Registration) -> Result<(), Refusal> {
-    let node = registration.node;
-    let approved = genesis.validator(&node).ok_or(Refusal::NotApproved { node })?;
-    match approved.differs(registration) {
-        Some(what) => Err(Refusal::ApprovedOtherwise { node, what }),
-        None => Ok(()),
-    }
 }
 
 /// The seed that draws the appraisers of a window, if it may still be voted in.

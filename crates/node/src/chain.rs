@@ -148,8 +148,7 @@ impl Chain {
         let Some(seed) = windows.and_then(|windows| windows.seed(window, policy, now_ms)) else {
             return Ok(Vec::new());
         };
-        let validators = self.genesis().validators.iter().map(|validator| validator.node);
-        Ok(ledger::appraisers(&seed, subject, validators, policy.appraisers as usize))
+        Ok(ledger::appraisers(self.genesis(), &seed, subject))
     }
 
     /// Records in the log.

@@ -145,6 +145,9 @@ pub enum ProofError {
         /// Which share.
         index: u8,
     },
+    /// The committee has not approved the executor as it is, or its votes are no verdict.
+    #[error("the ledger would have refused the executor's verdict")]
+    Verdict(#[source] ledger::Refusal),
     /// The evidence does not pass when judged again.
     #[error("the evidence behind the verdict does not pass appraisal")]
     Evidence(#[source] attest::AppraiseError),
@@ -171,6 +174,7 @@ impl ProofError {
             Self::Records { .. } => Link::Records,
             Self::NotAdmitted(_) => Link::Terms,
             Self::Share { .. } => Link::Releases,
+            Self::Verdict(_) => Link::Verdict,
             Self::Evidence(_) | Self::EventLog => Link::Evidence,
             Self::Result(_) => Link::Result,
         }

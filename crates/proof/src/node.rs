@@ -2,15 +2,10 @@
 
 use attest::Expectation;
 use model::{
-    AppraisalPolicy, Assignment, AttestationResult, Canonical, CustodyMode, Digest, EventLog, Evidence, Genesis,
-    NetworkId, NodeId, log,
+    Assignment, AttestationResult, Canonical, CustodyMode, Digest, EventLog, Evidence, Genesis, NetworkId, NodeId, log,
 };
 
-use crate::{
-    Extras, Link, Proof, ProofError,
-    error::{same, signed},
-    facts::Facts,
-};
+use crate::{Extras, Link, Proof, ProofError, error::same, facts::Facts};
 
 /// Checks the draw: seed, index, path, deadline, and what the terms allow to leave.
 pub(crate) fn check_draw(genesis: &Genesis, network: &finality::Network, facts: &Facts) -> Result<(), ProofError> {
@@ -62,56 +57,12 @@ pub(crate) fn check_verdict(genesis: &Genesis, network: &finality::Network, fact
     same(fresh, LINK, "the verdict", "one that held when the executor was drawn")?;
     let open = genesis.appraisal.may_vote_in(verdict.window, at_ms);
     same(open, LINK, "the verdict's window", "the one it was made in, or the one before")?;
-    check_drawn(genesis, network, facts)?;
-    check_votes(&network.id, facts)?;
-    check_registration(genesis, facts)
-}
-
-/// Draws the appraisers again, with a seed that the committee has signed. That it is the one of the verdict's window, the
-/// ledger has checked; here it is only known to be older than the executor's draw.
-fn check_drawn(genesis: &Genesis, network: &finality::Network, facts: &Facts) -> Result<(), ProofError> {
-    const LINK: Link = Link::Verdict;
-    let verdict = facts.verdict.get();
+    // That the seed is the one of the verdict's window, the ledger has checked; here it is only known to be older than the
+    // executor's draw.
     network.check_seed(&verdict.seed)?;
     let earlier = verdict.seed.round < facts.assignment.get().seed.round;
     same(earlier, LINK, "the seed of the appraisal window", "one from before the draw of the executor")?;
-    let validators = genesis.validators.iter().map(|validator| validator.node);
-    let count = genesis.appraisal.appraisers as usize;
-    let drawn = ledger::appraisers(&verdict.seed, &verdict.node, validators, count);
-    same(verdict.drawn == drawn, LINK, "the list of appraisers", "those that the window's seed draws")
-}
-
-fn check_votes(network: &NetworkId, facts: &Facts) -> Result<(), ProofError> {
-    const LINK: Link = Link::Verdict;
-    let verdict = facts.verdict.get();
-    let ascending =
-        verdict.votes.windows(2).all(|pair| pair[0].unverified().appraiser < pair[1].unverified().appraiser);
-    same(ascending, LINK, "the list of votes", "ascending, one of each appraiser")?;
-    for vote in &verdict.votes {
-        let vote = signed(vote, network, LINK)?;
-        if !verdict.drawn.contains(&vote.appraiser) {
-            return Err(ProofError::Stranger { link: LINK, who: vote.appraiser, what: "votes and was not drawn" });
-        }
-        let agrees = (vote.subject, vote.registration, vote.evidence, vote.window, vote.result)
-            == (verdict.node, verdict.registration, verdict.evidence, verdict.window, verdict.result);
-        same(agrees, LINK, "a vote", "for what the verdict says")?;
-    }
-    let needed = AppraisalPolicy::votes_needed(verdict.drawn.len());
-    if verdict.votes.len() < needed {
-        return Err(ProofError::TooFew { link: LINK, what: "votes", got: verdict.votes.len(), needed });
-    }
-    Ok(())
-}
-
-fn check_registration(genesis: &Genesis, facts: &Facts) -> Result<(), ProofError> {
-    const LINK: Link = Link::Verdict;
-    let registration = facts.registration.get();
-    let vouched = registration.digest() == facts.verdict.get().registration;
-    same(vouched, LINK, "the registration", "the one the verdict vouches for")?;
-    same(registration.node == facts.verdict.get().node, LINK, "the registration's node", "the executor")?;
-    let approved = genesis.validator(&registration.node);
-    let as_approved = approved.is_some_and(|approved| approved.differs(registration).is_none());
-    same(as_approved, LINK, "operator, region or endorsement", "what the committee has approved")
+    ledger::check_verdict(genesis, &network.id, facts.registration.get(), verdict).map_err(ProofError::Verdict)
 }
 
 /// The evidence that the verdict names, and the event log that the evidence names, if it is here.

@@ -2,7 +2,7 @@
 
 use client::{NodeView, NotAppraised, judge};
 use finality::Network;
-use model::{Canonical as _, EventLog, Evidence, Fact, Genesis, Record};
+use model::{Canonical as _, EventLog, Evidence, Fact, Genesis, Record, Signed};
 
 /// The executor of a published proof: a verdict with the evidence behind it.
 struct Case {
@@ -65,6 +65,36 @@ fn software_tpms_are_refused_where_the_network_file_does_not_allow_them() {
     let case = case();
     let refused = client::check_verdict(&case.genesis, &case.network, false, &case.node);
     assert_eq!(refused, Err(client::VerdictError::Simulated));
+}
+
+#[test]
+fn a_verdict_that_was_not_earned_is_refused() {
+    let refused = |change: fn(&mut Case)| {
+        let mut case = case();
+        change(&mut case);
+        client::check_verdict(&case.genesis, &case.network, true, &case.node).unwrap_err()
+    };
+    // The rule is the ledger's, with its own tests; here is that every part of it is asked for.
+    let changes: [fn(&mut Case); 9] = [
+        |case| case.genesis.validators.clear(),
+        |case| case.node.registration.region.push('x'),
+        |case| case.node.registration.sealing_key.0[0] ^= 1,
+        |case| case.node.verdict.result.release_counter += 1,
+        |case| case.node.verdict.drawn.truncate(1),
+        |case| case.node.verdict.votes.truncate(1),
+        |case| case.node.verdict.votes[1] = case.node.verdict.votes[0].clone(),
+        |case| case.node.verdict.votes.push(case.node.verdict.votes[0].clone()),
+        |case| {
+            let votes = &mut case.node.verdict.votes;
+            votes[1] = Signed::assemble(votes[1].unverified().clone(), *votes[0].signature());
+        },
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        assert!(matches!(refused(change), client::VerdictError::Refused(_)), "{at}");
+    }
+    // A seed that the committee has not signed draws whomever somebody likes.
+    let seed = refused(|case| case.node.verdict.seed.round.view += 1);
+    assert!(matches!(seed, client::VerdictError::Seed(_)));
 }
 
 #[test]

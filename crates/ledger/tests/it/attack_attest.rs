@@ -61,7 +61,7 @@ fn votes_of_the_subject_or_of_appraisers_not_drawn_are_refused() {
     let node = nodes()[0].clone();
     let registration = world.registration(&node);
     let window = world.window();
-    let drawn = ledger::appraisers(&seed(2), &node.id(), nodes().iter().map(Key::id), 2);
+    let drawn = ledger::appraisers(&world.genesis, &seed(2), &node.id());
     for appraiser in nodes().iter().filter(|other| !drawn.contains(&other.id())) {
         let mut votes: Vec<_> = drawn[..1].iter().chain([&appraiser.id()]).copied().collect();
         votes.sort_unstable();

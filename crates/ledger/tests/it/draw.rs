@@ -101,13 +101,17 @@ fn the_draw_follows_the_seed_alone() {
 
 #[test]
 fn appraisers_are_others_and_change_with_the_window() {
-    let validators: Vec<_> = (0..20).map(|index| node_key(index).id()).collect();
-    let draw = |height| appraisers(&seed(height), &validators[0], validators.iter().copied(), 5);
+    let mut genesis = World::unattested(|genesis| genesis.appraisal.appraisers = 5).genesis;
+    let template = genesis.validators[0].clone();
+    genesis.validators = (0..20).map(|index| Validator { node: node_key(index).id(), ..template.clone() }).collect();
+    let subject = genesis.validators[0].node;
+    let draw = |height| appraisers(&genesis, &seed(height), &subject);
     let first = draw(1);
     assert_eq!(first.len(), 5);
-    assert!(!first.contains(&validators[0]) && first.windows(2).all(|pair| pair[0] < pair[1]));
+    assert!(!first.contains(&subject) && first.windows(2).all(|pair| pair[0] < pair[1]));
     assert!((2..10).any(|height| draw(height) != first));
-    assert_eq!(appraisers(&seed(1), &validators[0], validators[..3].iter().copied(), 5).len(), 2);
+    genesis.validators.truncate(3);
+    assert_eq!(appraisers(&genesis, &seed(1), &subject).len(), 2);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod attack_money;
 mod attack_publish;
 mod attack_replay;
 mod attack_submit;
+mod attack_verdict;
 mod conservation;
 mod draw;
 mod lapse;

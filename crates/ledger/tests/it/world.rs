@@ -351,7 +351,7 @@ impl World {
     pub(crate) fn drawn(&self, node: &NodeId, window: u64) -> Vec<NodeId> {
         let windows: Windows = self.get(&key::windows()).unwrap();
         let seed = windows.seed(window, &self.genesis.appraisal, self.time_ms).unwrap();
-        appraisers(&seed, node, self.genesis.validators.iter().map(|validator| validator.node), 3)
+        appraisers(&self.genesis, &seed, node)
     }
 
     pub(crate) fn vote(&self, registration: &Registration, appraiser: NodeId, window: u64) -> AppraisalVote {

@@ -264,9 +264,8 @@ impl Story {
         let transactions = (0..4u8).map(|index| {
             let registration = self.registration(index);
             let evidence = ContentId::of_dag_cbor(&fixture.nodes[usize::from(index)].evidence.0);
-            let validators = self.genesis.validators.iter().map(|validator| validator.node);
             let votes =
-                ledger::appraisers(&window.seed, &registration.node, validators, 2).into_iter().map(|appraiser| {
+                ledger::appraisers(&self.genesis, &window.seed, &registration.node).into_iter().map(|appraiser| {
                     let vote = AppraisalVote {
                         subject: registration.node,
                         registration: registration.digest(),
