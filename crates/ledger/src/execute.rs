@@ -116,6 +116,11 @@ fn transaction(view: &mut View, genesis: &Genesis, checked: &Checked) -> Result<
         top_up(view, genesis, account, *amount)?;
     }
     money::move_credits(view, account, &AccountId::TREASURY, fee)?;
+    act(view, genesis, account, action).map_err(|halt| with_fee(halt, account, fee))
+}
+
+/// What a transaction does, once its fee is paid.
+fn act(view: &mut View, genesis: &Genesis, account: &AccountId, action: &Action) -> Result<(), Halt> {
     match action {
         Action::TopUp { .. } => Ok(()),
         Action::Transfer { to, amount } => transfer(view, account, to, *amount),
@@ -125,6 +130,21 @@ fn transaction(view: &mut View, genesis: &Genesis, checked: &Checked) -> Result<
         Action::Submit { task } => tasks::submit(view, genesis, task),
         Action::PostReleases { task, releases } => tasks::post_releases(view, account, task, releases),
         Action::Complete(completion) => settle::complete(view, genesis, completion),
+    }
+}
+
+/// What an account lacks is told with the fee, which a refused transaction does not take: else it would seem poorer than it
+/// is, and topping up by the difference would not be enough.
+fn with_fee(halt: Halt, account: &AccountId, fee: u64) -> Halt {
+    match halt {
+        Halt::Refused(refusal) => match *refusal {
+            Refusal::Balance { account: poor, available, needed } if poor == *account => {
+                let (available, needed) = (available.saturating_add(fee), needed.saturating_add(fee));
+                Refusal::Balance { account: poor, available, needed }.into()
+            }
+            other => other.into(),
+        },
+        halt => halt,
     }
 }
 

@@ -230,7 +230,7 @@ pub enum Refusal {
         task: TaskId,
     },
     /// A program where data belongs, or the other way round.
-    #[error("{object} is not a {expected}")]
+    #[error("{object} is no {expected} object")]
     Kind {
         /// Which object.
         object: ObjectId,
@@ -422,6 +422,9 @@ impl Refusal {
             Self::TaskKnown { .. } => "nothing to do; wait for its result",
             Self::Kind { .. } => "check which id is the program and which the data",
             Self::Limit { .. } => "ask for less",
+            Self::NotAdmitted(NotAdmitted::Revoked { .. }) => {
+                "it was withdrawn for good, no run can use it any more; choose another object"
+            }
             Self::NotAdmitted(_) | Self::UsesSpent { .. } => "ask the owner to change the terms",
             Self::Price { .. } => "offer more with `--max-price`",
             Self::Busy { .. } => "try again in a moment",

@@ -20,6 +20,7 @@ mod record;
 mod signed;
 mod task;
 mod terms;
+mod time;
 mod transaction;
 
 pub use bytes::{Blob, Bytes32, Bytes48, Bytes64, Bytes96};
@@ -43,4 +44,5 @@ pub use task::{
     Round, Seed, Settlement, Task, TermsApplied,
 };
 pub use terms::{Allow, NotAdmitted, Terms};
+pub use time::show_time;
 pub use transaction::{Action, Attestation, Completion, Transaction};

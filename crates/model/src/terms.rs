@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountId, ObjectId, Signable, Task};
+use crate::{AccountId, ObjectId, Signable, Task, show_time};
 
 /// Conditions for using an object, signed by its owner. The highest serial holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ pub enum NotAdmitted {
         object: ObjectId,
     },
     /// The terms have run out.
-    #[error("the terms of {object} ended at ledger time {expires_ms} ms, it is {time_ms} ms")]
+    #[error("the terms of {object} ended on {}; the ledger's time is {}", show_time(*expires_ms), show_time(*time_ms))]
     Expired {
         /// Which object.
         object: ObjectId,

@@ -32,10 +32,9 @@ fn nobody_spends_what_they_do_not_have() {
     let balance = world.balance(&requester().id());
     for amount in [balance, balance + 1, u64::MAX] {
         let transfer = world.transaction(&requester(), Action::Transfer { to: stranger().id(), amount });
-        assert!(
-            matches!(world.refused(transfer), Refusal::Balance { needed, .. } if needed == amount),
-            "no room for the fee"
-        );
+        let (account, needed) = (requester().id(), amount.saturating_add(world.fee(&transfer)));
+        let refusal = Refusal::Balance { account, available: balance, needed };
+        assert_eq!(world.refused(transfer), refusal, "no room for the fee, and both sums are told with it");
     }
     let to_self = world.transaction(&requester(), Action::Transfer { to: requester().id(), amount: balance + 1 });
     assert!(matches!(world.refused(to_self), Refusal::Balance { .. }));
