@@ -4,12 +4,13 @@ use std::path::Path;
 
 use content::{Store, car, unixfs};
 use futures::{StreamExt as _, TryStreamExt as _};
-use model::{ContentId, NodeId, Signed, StorageAck, api::Uploaded};
+use model::{ContentId, NetworkId, NodeId, Signed, StorageAck, api::Uploaded};
 
 use crate::{
     client::Client,
     error::{ClientError, Skipped},
     file::FileError,
+    listing::NodeView,
     nodes::{Miss, Question, conclude, decode},
     progress::{Counter, Watch},
 };
@@ -17,10 +18,44 @@ use crate::{
 /// How long a node may take to fetch everything under a CID from the others.
 const ACKNOWLEDGE_MS_MAX: u64 = 10 * 60 * 1000;
 
-/// A node that may store something, and the API to ask; `node` where that API is another one's.
+/// A node that may store something, and the API to ask.
 struct Storer {
     api: String,
+    /// Who it is, if that is known.
     node: Option<NodeId>,
+    /// Whether the API is another one's, which hands the question on.
+    through: bool,
+}
+
+/// What an acknowledgement of storage must say for the ledger to take it.
+struct Wanted {
+    network: NetworkId,
+    root: ContentId,
+    bytes: u64,
+    until_ms: u64,
+    /// Who has a proven verdict that holds. Anybody can make up a key and sign with it.
+    appraised: Vec<NodeId>,
+}
+
+impl Wanted {
+    /// Checks what came when `asked` was asked, if it is known who that is.
+    fn check(&self, ack: Signed<StorageAck>, asked: Option<NodeId>) -> Result<Signed<StorageAck>, Miss> {
+        let disbelieve = |why: &str| Err(Miss::Disbelieved(why.to_owned()));
+        let said = ack.verify(&self.network).map_err(Miss::disbelieve)?;
+        if said.content != self.root || said.bytes != self.bytes {
+            return disbelieve("it acknowledged other content");
+        }
+        if said.until_ms.saturating_add(ledger::ACK_AGE_MS_MAX) < self.until_ms {
+            return disbelieve("it will not keep the content long enough");
+        }
+        if asked.is_some_and(|asked| asked != said.node) {
+            return disbelieve("another node than the one that was asked has signed");
+        }
+        if !self.appraised.contains(&said.node) {
+            return disbelieve("whoever signed has no verdict that holds");
+        }
+        Ok(ack)
+    }
 }
 
 impl Client {
@@ -72,19 +107,21 @@ impl Client {
     ) -> Result<Vec<Signed<StorageAck>>, ClientError> {
         let genesis = self.genesis().await?;
         let needed = genesis.limits.copies as usize;
-        let until_ms = crate::client::now_ms() + genesis.limits.storage_ms;
-        let mut waiting = self.storers(first).await?.into_iter();
+        let until_ms = crate::client::now_ms().saturating_add(genesis.limits.storage_ms);
+        let (storers, appraised) = self.storers(first).await?;
+        let wanted = Wanted { network: self.network.id, root: *root, bytes, until_ms, appraised };
+        let mut waiting = storers.into_iter();
         let mut asked: futures::stream::FuturesUnordered<_> =
             waiting.by_ref().take(needed).map(|storer| self.acknowledge(storer, root)).collect();
         let (mut acks, mut tried) = (Vec::<Signed<StorageAck>>::new(), Vec::new());
         while acks.len() < needed {
-            let Some((node, answer)) = asked.next().await else {
+            let Some((storer, answer)) = asked.next().await else {
                 return Err(ClientError::TooFewCopies { what, found: acks.len(), needed, tried });
             };
-            match answer.and_then(|ack| self.check_ack(ack, root, bytes, until_ms)) {
+            match answer.and_then(|ack| wanted.check(ack, storer.node)) {
                 Ok(ack) if acks.iter().all(|other| other.unverified().node != ack.unverified().node) => acks.push(ack),
                 Ok(_) => {}
-                Err(miss) => tried.push(Skipped { node, why: miss.why() }),
+                Err(miss) => tried.push(Skipped { node: storer.api, why: miss.why() }),
             }
             if acks.len() + asked.len() < needed {
                 asked.extend(waiting.next().map(|storer| self.acknowledge(storer, root)));
@@ -95,41 +132,26 @@ impl Client {
     }
 
     /// Whom to ask for copies: the nodes whose addresses are known, `first` before the others, then those that `first`
-    /// can ask.
-    async fn storers(&self, first: &str) -> Result<Vec<Storer>, ClientError> {
+    /// can ask; and whose copies count.
+    async fn storers(&self, first: &str) -> Result<(Vec<Storer>, Vec<NodeId>), ClientError> {
         let mut known: Vec<String> = self.nodes.order();
         known.sort_by_key(|node| node != first);
-        let mut storers: Vec<Storer> = known.into_iter().map(|api| Storer { api, node: None }).collect();
+        let mut storers: Vec<Storer> =
+            known.into_iter().map(|api| Storer { node: self.node_at(&api), api, through: false }).collect();
         let (_, nodes) = self.nodes().await?;
-        for node in nodes.iter().filter(|node| node.is_fresh(0) && self.api_of(&node.id()).is_none()) {
-            storers.push(Storer { api: first.to_owned(), node: Some(node.id()) });
+        let appraised: Vec<NodeId> = nodes.iter().filter(|node| node.is_fresh(0)).map(NodeView::id).collect();
+        for node in appraised.iter().filter(|node| self.api_of(node).is_none()) {
+            storers.push(Storer { api: first.to_owned(), node: Some(*node), through: true });
         }
-        Ok(storers)
+        Ok((storers, appraised))
     }
 
-    async fn acknowledge(&self, storer: Storer, root: &ContentId) -> (String, Result<Signed<StorageAck>, Miss>) {
-        let named = storer.node.map_or_else(String::new, |node| format!("?node={node}"));
+    async fn acknowledge(&self, storer: Storer, root: &ContentId) -> (Storer, Result<Signed<StorageAck>, Miss>) {
+        let named = storer.node.filter(|_| storer.through).map_or_else(String::new, |node| format!("?node={node}"));
         let path = format!("/v1/content/{root}/acknowledge{named}");
         let question = Question { timeout_ms: ACKNOWLEDGE_MS_MAX, ..Question::post(&path, Vec::new()) };
         let answer = self.nodes.ask_one(&storer.api, question).await.and_then(|bytes| decode(&bytes));
-        (storer.api, answer)
-    }
-
-    fn check_ack(
-        &self,
-        ack: Signed<StorageAck>,
-        root: &ContentId,
-        bytes: u64,
-        until_ms: u64,
-    ) -> Result<Signed<StorageAck>, Miss> {
-        let said = ack.verify(&self.network.id).map_err(Miss::disbelieve)?;
-        if said.content != *root || said.bytes != bytes {
-            return Err(Miss::Disbelieved("it acknowledged other content".to_owned()));
-        }
-        if said.until_ms + ledger::ACK_AGE_MS_MAX < until_ms {
-            return Err(Miss::Disbelieved("it will not keep the content long enough".to_owned()));
-        }
-        Ok(ack)
+        (storer, answer)
     }
 
     /// Fetches everything under `root` into `store`; every block is hashed.
@@ -185,6 +207,11 @@ impl Client {
         .await
     }
 
+    /// The node that the network file names for an API.
+    fn node_at(&self, api: &str) -> Option<NodeId> {
+        self.file.nodes.iter().find(|entry| entry.api == api).map(|entry| entry.id)
+    }
+
     /// The API of a node, if the network file names it.
     pub(crate) fn api_of(&self, node: &NodeId) -> Option<&str> {
         self.file.nodes.iter().find(|entry| entry.id == *node).map(|entry| entry.api.as_str())
@@ -208,5 +235,64 @@ pub(crate) async fn blocking<T: Send + 'static>(
             Err(cause) => ClientError::machine(what)(cause),
         }),
         Err(cause) => Err(ClientError::Machine { what, cause: cause.into() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use custody::AccountKey;
+
+    use super::*;
+
+    const NETWORK: NetworkId = NetworkId([7; 32]);
+
+    /// A node that keeps what it is given, and whoever checks what it says about that.
+    fn world() -> (AccountKey, Wanted, StorageAck) {
+        let node = AccountKey::generate().unwrap();
+        let root = ContentId::of_dag_cbor(b"content");
+        let wanted = Wanted { network: NETWORK, root, bytes: 9, until_ms: 1 << 40, appraised: vec![node.account()] };
+        let ack = StorageAck { content: root, bytes: 9, until_ms: 1 << 40, node: node.account() };
+        (node, wanted, ack)
+    }
+
+    fn why(checked: Result<Signed<StorageAck>, Miss>) -> String {
+        checked.err().unwrap().why()
+    }
+
+    #[test]
+    fn an_appraised_node_that_keeps_the_content_counts() {
+        let (node, wanted, mut ack) = world();
+        for asked in [None, Some(node.account())] {
+            assert!(wanted.check(node.sign(&NETWORK, ack.clone()), asked).is_ok());
+        }
+        ack.until_ms = u64::MAX;
+        assert!(wanted.check(node.sign(&NETWORK, ack), None).is_ok(), "for ever is long enough");
+    }
+
+    #[test]
+    fn a_made_up_key_is_no_copy() {
+        let (_, wanted, ack) = world();
+        let made_up = AccountKey::generate().unwrap();
+        let signed = made_up.sign(&NETWORK, StorageAck { node: made_up.account(), ..ack.clone() });
+        assert!(why(wanted.check(signed, None)).contains("no verdict that holds"));
+        let in_anothers_name = made_up.sign(&NETWORK, ack);
+        assert!(wanted.check(in_anothers_name, None).is_err());
+    }
+
+    #[test]
+    fn one_node_does_not_answer_for_another() {
+        let (node, mut wanted, ack) = world();
+        let other = AccountKey::generate().unwrap().account();
+        wanted.appraised.push(other);
+        assert!(why(wanted.check(node.sign(&NETWORK, ack), Some(other))).contains("another node than the one"));
+    }
+
+    #[test]
+    fn other_content_and_other_networks_do_not_count() {
+        let (node, wanted, ack) = world();
+        let check = |ack: StorageAck| wanted.check(node.sign(&NETWORK, ack), None);
+        assert!(why(check(StorageAck { bytes: 8, ..ack.clone() })).contains("other content"));
+        assert!(why(check(StorageAck { until_ms: 1 << 39, ..ack.clone() })).contains("long enough"));
+        assert!(wanted.check(node.sign(&NetworkId([8; 32]), ack), None).is_err());
     }
 }
