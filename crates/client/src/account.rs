@@ -7,6 +7,7 @@ use model::{AccountId, Action, Transaction};
 use crate::{
     client::{Client, read_state},
     error::ClientError,
+    land::{OVERTAKEN_MAX, is_out_of_turn},
 };
 
 impl Client {
@@ -27,16 +28,26 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] on networks without free credits, or if too many are asked for.
     pub async fn top_up(&self, key: &AccountKey, amount: u64) -> Result<AccountState, ClientError> {
-        let before = self.account(&key.account()).await?;
-        let body = Transaction { account: key.account(), nonce: before.nonce, action: Action::TopUp { amount } };
-        self.submit(&key.sign(&self.network.id, body)).await?;
-        let after = self
-            .until_final("the transaction", || async {
-                let account = self.account(&key.account()).await?;
-                Ok((account.nonce > before.nonce).then_some(account))
-            })
-            .await?;
-        // Which transaction has used the nonce is not in the state; one that adds nothing was another.
-        if after.balance > before.balance { Ok(after) } else { Err(ClientError::Overtaken) }
+        for _ in 0..OVERTAKEN_MAX {
+            let before = self.account(&key.account()).await?;
+            let body = Transaction { account: key.account(), nonce: before.nonce, action: Action::TopUp { amount } };
+            let taken = match self.submit(&key.sign(&self.network.id, body)).await {
+                Ok(()) => true,
+                Err(refused) if is_out_of_turn(&refused) => false,
+                Err(refused) => return Err(refused),
+            };
+            let after = self
+                .until_final("the transaction", || async {
+                    let account = self.account(&key.account()).await?;
+                    Ok((account.nonce > before.nonce).then_some(account))
+                })
+                .await?;
+            // Which transaction has used the nonce is not in the state; one that adds nothing was another. At worst free
+            // credits are drawn twice.
+            if taken && after.balance > before.balance {
+                return Ok(after);
+            }
+        }
+        Err(ClientError::Overtaken)
     }
 }

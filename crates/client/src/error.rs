@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use model::{FailureClass, NodeId, ObjectId, TaskId};
+use model::{AccountId, FailureClass, NodeId, ObjectId, TaskId};
 
-use crate::file::FileError;
+use crate::{file::FileError, quote::OutputBound};
 
 /// Why something could not be done. [`ClientError::hint`] says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +133,22 @@ pub enum ClientError {
     /// Another transaction of the same account took its place.
     #[error("another transaction of this account was final first")]
     Overtaken,
+    /// Another transaction of the same account has the nonce, and does not come to an end.
+    #[error("another transaction of this account is under way, and still was after {waited_s} s")]
+    OutOfTurn {
+        /// How long was waited, seconds.
+        waited_s: u64,
+    },
+    /// Too few credits for what was about to be done.
+    #[error("{account} has {available} credits and needs {needed} or a few more")]
+    Balance {
+        /// Whose account.
+        account: AccountId,
+        /// What it has.
+        available: u64,
+        /// What it needs at least.
+        needed: u64,
+    },
     /// The task ended without a result.
     #[error("task {task} failed: {}", explain(*class))]
     TaskFailed {
@@ -142,6 +158,8 @@ pub enum ClientError {
         class: FailureClass,
         /// Where the signed failure is proven, if the executor gave a word at all.
         proof: Option<PathBuf>,
+        /// The terms that bound its output more than, or as much as, the task itself.
+        bound: Option<OutputBound>,
     },
     /// The proof of a finished task does not hold.
     #[error("the proof of task {task} does not hold")]
@@ -191,6 +209,7 @@ impl ClientError {
         let hint = match self {
             Self::File(FileError::Read { .. }) => "is the path right?",
             Self::File(FileError::Write { .. }) => "is the folder there, and yours, and is there room on the disk?",
+            Self::File(FileError::TooLong { .. }) => "shorten it",
             Self::File(FileError::Line { .. }) => "`samovar publish --help` shows the form of terms and descriptions",
             Self::File(_) => "name another file",
             Self::Key(_) => "`samovar keygen FILE` makes a key; --key or SAMOVAR_KEY names it",
@@ -206,6 +225,7 @@ impl ClientError {
             Self::StandsStill { .. } => {
                 "it needs more than two thirds of its nodes: start those that are down, or set this machine's clock"
             }
+            Self::Unknown { what } if what.starts_with("node ") => "`samovar nodes list` shows the nodes there are",
             Self::Unknown { .. } => "`samovar objects list` and `samovar tasks list` show what there is",
             Self::NotOwner { .. } => "name the key of its owner with --key",
             Self::ProgramSize { .. } => "make it smaller: strip it, and publish large tables as data; nothing was sent",
@@ -220,10 +240,16 @@ impl ClientError {
             Self::TooFewCopies { .. } => "run the same command again; nothing was paid",
             Self::NotFinal { .. } => "run the same command again: it goes on from here and pays once",
             Self::Overtaken => "run the same command again; do not use one key in two commands at the same time",
-            Self::TaskFailed { class, proof: Some(proof), .. } => {
-                return format!("{}; {} proves the failure", advise(*class), proof.display());
+            Self::OutOfTurn { .. } => {
+                "another command with this key is under way: wait for it, then run the same command again; it goes on from here and pays once"
             }
-            Self::TaskFailed { class, proof: None, .. } => advise(*class),
+            Self::Balance { .. } => {
+                "`samovar account top-up` on a development network, a transfer elsewhere; nothing was sent and nothing was paid"
+            }
+            Self::TaskFailed { class, proof, bound, .. } => {
+                let proven = proof.as_ref().map(|proof| format!("; {} proves the failure", proof.display()));
+                return advise(*class, bound.as_ref()) + &proven.unwrap_or_default();
+            }
             Self::Proof { .. } => "do not rely on this result; keep the folder and tell the network's operators",
             Self::Result { .. } => "`samovar fetch TASK --out DIR` tries again; was it asked for with this --key?",
             Self::Seal { .. } | Self::Machine { .. } => {
@@ -249,19 +275,27 @@ fn explain(class: FailureClass) -> &'static str {
     }
 }
 
-fn advise(class: FailureClass) -> &'static str {
-    match class {
+fn advise(class: FailureClass, bound: Option<&OutputBound>) -> String {
+    let advice = match class {
         FailureClass::Guest => {
             "try the program with `samovar try`; the owners' prices came back, the network fee was kept"
         }
         FailureClass::Limit => {
-            "raise --time-limit, --memory-limit or --output-limit; the owners' prices came back, the network fee was kept"
+            // Which limit it was is nobody's business but the guest's and its owners'; `samovar try` shows it on a sample.
+            let kept = "the owners' prices came back, the network fee was kept";
+            return match bound {
+                None => format!("raise --time-limit, --memory-limit or --output-limit; {kept}"),
+                Some(OutputBound { bytes, object }) => format!(
+                    "raise --time-limit or --memory-limit; --output-limit cannot be raised: at most {bytes} bytes leave, bound by the terms of {object}; {kept}"
+                ),
+            };
         }
         FailureClass::Lapsed => {
             "the price came back; ask again with another --out; if that lapses too, look with `samovar try` how long the program takes to compile and run, and raise --time-limit"
         }
         _ => "the price came back; ask again with another --out",
-    }
+    };
+    advice.to_owned()
 }
 
 /// A node that was passed over.
@@ -279,4 +313,31 @@ fn but_not(refused: &[Skipped]) -> String {
 
 fn list(tried: &[Skipped]) -> String {
     tried.iter().map(|skipped| format!("{} ({})", skipped.node, skipped.why)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_name_what_helps() {
+        let unknown = |what: &str| ClientError::Unknown { what: what.to_owned() }.hint();
+        assert!(unknown("node did:key:z6Mk").contains("samovar nodes list"));
+        assert!(unknown("task 5f").contains("samovar tasks list"));
+    }
+
+    #[test]
+    fn where_terms_bind_nobody_is_told_to_raise_the_output() {
+        let object = ObjectId::of_manifest(b"data");
+        let (task, class) = (TaskId([1; 32]), FailureClass::Limit);
+        let failed = |bound, proof: Option<&str>| {
+            ClientError::TaskFailed { task, class, proof: proof.map(PathBuf::from), bound }.hint()
+        };
+        assert!(failed(None, None).starts_with("raise --time-limit, --memory-limit or --output-limit; the owners'"));
+        let bound = failed(Some(OutputBound { bytes: 65_536, object }), Some("run-1/proof"));
+        assert!(
+            bound.contains("--output-limit cannot be raised: at most 65536 bytes leave, bound by the terms of bafy")
+        );
+        assert!(bound.contains("the network fee was kept; run-1/proof proves the failure"), "{bound}");
+    }
 }

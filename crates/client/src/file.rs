@@ -39,6 +39,18 @@ pub enum FileError {
         /// What is wrong there.
         reason: String,
     },
+    /// It is longer than it may be.
+    #[error("{}: {what} of {bytes} bytes, at most {bytes_max} are allowed", path.display())]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+        /// What it is, with its article.
+        what: &'static str,
+        /// How long it is.
+        bytes: u64,
+        /// How long it may be.
+        bytes_max: u64,
+    },
     /// It is wrong as a whole.
     #[error("{}: {reason}", path.display())]
     Whole {
@@ -124,8 +136,30 @@ fn point_at(path: &Path, text: &str, cause: &toml::de::Error) -> FileError {
     }
 }
 
+/// What the names of files begin with that are not yet whole.
+pub(crate) const UNFINISHED: &str = ".samovar-";
+
+/// Readable like any other file.
+const FOR_ALL: u32 = 0o666;
+/// Readable by whoever runs the command, and nobody else.
+const FOR_OWNER: u32 = 0o600;
+
 /// Writes a file so that it is either wholly there or not at all, also after a power cut.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write(path, bytes, FOR_ALL, true)
+}
+
+/// The same, for what is nobody else's business.
+pub(crate) fn write_privately(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write(path, bytes, FOR_OWNER, true)
+}
+
+/// The same as [`write_atomically`], unless there is such a file already: that one stays as it is.
+pub(crate) fn write_first(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write(path, bytes, FOR_ALL, false)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32, replace: bool) -> Result<(), FileError> {
     use std::{io::Write as _, os::unix::fs::PermissionsExt as _};
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -133,13 +167,32 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileErro
     };
     let written = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
-        // Readable like any other file; what is secret is in key files and in result folders.
-        let permissions = std::fs::Permissions::from_mode(0o666);
-        let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+        let permissions = std::fs::Permissions::from_mode(mode);
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).permissions(permissions).tempfile_in(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
-        file.persist(path).map_err(|failed| failed.error)?;
+        let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+        kept.map_err(|failed| failed.error)?;
         std::fs::File::open(folder)?.sync_all()
     };
     written().map_err(|cause| FileError::write(path, cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_writes_first_stays() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("task");
+        write_first(&file, b"first").unwrap();
+        assert!(matches!(write_first(&file, b"second"), Err(FileError::Write { .. })));
+        assert_eq!(std::fs::read(&file).unwrap(), b"first");
+        write_privately(&file, b"third").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"third");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing unfinished is left behind");
+    }
 }

@@ -8,7 +8,10 @@
 //! whoever asks for something else instead signs it with the same nonce: of all that was written down for one purpose
 //! at most one takes effect.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    time::Duration,
+};
 
 use custody::AccountKey;
 use model::{Action, Signed, Transaction};
@@ -52,7 +55,11 @@ enum Standing {
 const POLLS_PER_NONCE: u32 = 16;
 
 /// How often a transaction is signed anew because others of the same account were faster.
-const OVERTAKEN_MAX: usize = 8;
+pub(crate) const OVERTAKEN_MAX: usize = 8;
+
+/// How long another transaction of the same account is waited for that has the nonce, and how often it is looked for.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+const TURN_LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
     /// Hands in what `intent` wants, or `earlier`, the transaction written down for it, until it is in effect.
@@ -108,12 +115,18 @@ impl Client {
         intent: &dyn Intent,
         transaction: &Signed<Transaction>,
     ) -> Result<Standing, ClientError> {
-        if let Err(refused) = self.submit(transaction).await {
-            // It may be refused because it is final since.
-            return match self.standing(intent, transaction).await? {
-                Standing::Open => Err(refused),
-                standing => Ok(standing),
-            };
+        let begun = tokio::time::Instant::now();
+        while let Err(refused) = self.submit(transaction).await {
+            // It may be refused because it is final since, or because another has its nonce. Then the ledger will show which
+            // of the two it took; until it does, nothing is signed anew.
+            match self.standing(intent, transaction).await? {
+                Standing::Open if !is_out_of_turn(&refused) => return Err(refused),
+                Standing::Open if begun.elapsed() > TURN_WAIT => {
+                    return Err(ClientError::OutOfTurn { waited_s: TURN_WAIT.as_secs() });
+                }
+                Standing::Open => tokio::time::sleep(TURN_LOOK).await,
+                standing => return Ok(standing),
+            }
         }
         // Almost always it takes effect in the next block: that is asked for alone, the nonce only now and then.
         let polls = AtomicU32::new(0);
@@ -155,5 +168,37 @@ impl Client {
             }
         }
         Ok(Standing::Overtaken(account.nonce))
+    }
+}
+
+/// Whether nodes refuse a transaction because its nonce is, or was, another's. They say so in words, and may lie: nothing rests
+/// on it but whether it is worth waiting for what the ledger shows.
+pub(crate) fn is_out_of_turn(refused: &ClientError) -> bool {
+    let says = |text: &str| text.contains(" nonce ");
+    match refused {
+        ClientError::Refused { error, .. } => says(error),
+        ClientError::NoAnswer { tried, .. } => tried.iter().any(|skipped| says(&skipped.why)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ledger::Refusal;
+    use model::AccountId;
+
+    use super::*;
+    use crate::error::Skipped;
+
+    #[test]
+    fn what_the_ledger_says_of_nonces_is_understood() {
+        let account = AccountId([1; 32]);
+        let refused = |refusal: Refusal| ClientError::Refused { error: refusal.to_string(), hint: String::new() };
+        assert!(is_out_of_turn(&refused(Refusal::Nonce { account, expected: 71, got: 70 })));
+        assert!(!is_out_of_turn(&refused(Refusal::Balance { account, available: 1, needed: 2 })));
+        let waiting = "another transaction with nonce 70 of this account is waiting";
+        let tried = vec![Skipped { node: "http://node".to_owned(), why: waiting.to_owned() }];
+        assert!(is_out_of_turn(&ClientError::NoAnswer { what: "a transaction".to_owned(), tried }));
+        assert!(!is_out_of_turn(&ClientError::Overtaken));
     }
 }

@@ -57,6 +57,16 @@ impl Checkpoint {
     }
 }
 
+/// Checks the base of a node's HTTP API.
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub fn check_api(api: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(api).ok();
+    let is_base = url.is_some_and(|url| url.scheme() == "http" && url.has_host());
+    if is_base { Ok(()) } else { Err(format!("'{api}' is not an address such as http://127.0.0.1:4000")) }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawNetwork {
@@ -111,12 +121,7 @@ impl NetworkFile {
 
     fn check(parsed: Parsed<RawNetwork>) -> Result<Self, FileError> {
         for node in &parsed.value.nodes {
-            let url = reqwest::Url::parse(&node.api).ok();
-            if !url.is_some_and(|url| url.scheme() == "http" && url.has_host()) {
-                return Err(
-                    parsed.complain("api", format!("'{}' is not an address such as http://127.0.0.1:4000", node.api))
-                );
-            }
+            check_api(&node.api).map_err(|reason| parsed.complain("api", reason))?;
         }
         let raw = parsed.value;
         let nodes = raw

@@ -18,6 +18,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {
+    /// Something that is done all the same, and may not be meant.
+    Warning(String),
     /// A step of publishing began.
     Step(&'static str),
     /// Bytes of the present step.

@@ -24,6 +24,15 @@ pub struct Quote {
     pub nodes: usize,
 }
 
+/// Terms that bound what may leave a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputBound {
+    /// Most bytes that may leave.
+    pub bytes: u64,
+    /// The object whose terms say so.
+    pub object: ObjectId,
+}
+
 /// What an owner asks for one use.
 #[derive(Clone, Debug)]
 pub struct OwnerPrice {
@@ -45,6 +54,25 @@ pub struct Obstacle {
 }
 
 impl Client {
+    /// The strictest bound that the terms of these objects put on what may leave a run.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`] if one does not exist, and the rest.
+    pub async fn output_bound_of_terms(
+        &self,
+        objects: impl IntoIterator<Item = ObjectId>,
+    ) -> Result<Option<OutputBound>, ClientError> {
+        let mut bound: Option<OutputBound> = None;
+        for object in objects {
+            let (view, _) = self.object(&object).await?;
+            let Some(bytes) = view.terms.and_then(|terms| terms.unverified().output_bytes_max) else { continue };
+            if bound.is_none_or(|bound| bytes < bound.bytes) {
+                bound = Some(OutputBound { bytes, object });
+            }
+        }
+        Ok(bound)
+    }
+
     /// Says what `request`, asked for by `requester`, would meet and cost.
     ///
     /// # Errors
@@ -144,7 +172,7 @@ fn obstacles_of_owner(
     let expected = if position == 0 { ObjectKind::Program } else { ObjectKind::Data };
     let mut obstacles = Vec::new();
     if view.kind() != expected {
-        let reason = format!("{} is {}, where a {expected} object is needed", view.id, view.kind());
+        let reason = format!("{} is a {} object, where a {expected} object is needed", view.id, view.kind());
         obstacles.push(Obstacle { owner: None, reason });
     }
     if let Err(reason) = terms.admit(task, time_ms) {

@@ -8,22 +8,25 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use content::unixfs;
 use custody::{AccountKey, ResultArchive, ResultFile, ResultOrigin};
-use model::{Blob, Canonical as _, Outcome, Payment, ResultSeal, TaskId, api::Extension};
+use model::{Blob, Canonical as _, FailureClass, Outcome, Payment, ResultSeal, Task, TaskId, api::Extension};
 use proof::{ProofError, ResultOpening, Verified};
 
 use crate::{
     client::Client,
     error::ClientError,
-    file::{FileError, read_bounded, read_text, write_atomically},
+    file::{FileError, UNFINISHED, read_bounded, read_text, write_atomically, write_privately},
     listing::TaskView,
     network::Checkpoint,
     nodes::{Miss, Question},
     progress::{Progress, Watch},
+    quote::OutputBound,
     transfer::blocking,
     trust::Trust,
 };
@@ -64,10 +67,11 @@ struct Proven {
 impl Proven {
     fn write(&self, out: &Path) -> Result<PathBuf, FileError> {
         let file = out.join("proof");
+        // It is its owner's to show: it says who asked whom for what.
+        write_privately(&file, &self.bytes)?;
         if let Some(extension) = &self.extension {
             write_atomically(&file.with_file_name(EXTENSION_FILE), &extension.to_bytes())?;
         }
-        write_atomically(&file, &self.bytes)?;
         Ok(file)
     }
 }
@@ -89,7 +93,8 @@ impl Client {
         };
         if let Some(class) = settled.failure() {
             let proof = self.collect_failure(&task.id, &settled, out).await?;
-            return Err(ClientError::TaskFailed { task: task.id, class, proof });
+            let bound = if class == FailureClass::Limit { self.binding(&task.task).await } else { None };
+            return Err(ClientError::TaskFailed { task: task.id, class, proof, bound });
         }
         let (proven, archive) = tokio::join!(self.proof_of(&task.id), self.open(key, &task, &settled));
         let (proven, (archive, opening)) = (proven?, archive?);
@@ -101,6 +106,13 @@ impl Client {
         blocking("write the result", move || Ok(write_result(&folder, &archive, &opening)?)).await?;
         let payments = settled.payments;
         Ok(Finished { task: task.id, exit_code, result, proof, payments, trust: Trust::of(&proven.verified) })
+    }
+
+    /// The terms under which a task may let out no more than it asked for already, so that it cannot be asked for more. Only a
+    /// hint depends on it.
+    async fn binding(&self, task: &Task) -> Option<OutputBound> {
+        let bound = self.output_bound_of_terms(task.objects()).await.ok().flatten();
+        bound.filter(|bound| bound.bytes <= task.limits.output_bytes)
     }
 
     /// Writes the proof of a signed failure. Where nobody has signed anything there is none, and the ledger's word stands.
@@ -150,12 +162,12 @@ impl Client {
             Some(receipt) => match &receipt.outcome {
                 Outcome::Done(seal) => (receipt.executor, (**seal).clone()),
                 Outcome::Failed(class) => {
-                    return Err(ClientError::TaskFailed { task: task.id, class: *class, proof: None });
+                    return Err(ClientError::TaskFailed { task: task.id, class: *class, proof: None, bound: None });
                 }
             },
             None => {
-                let class = model::FailureClass::Lapsed;
-                return Err(ClientError::TaskFailed { task: task.id, class, proof: None });
+                let class = FailureClass::Lapsed;
+                return Err(ClientError::TaskFailed { task: task.id, class, proof: None, bound: None });
             }
         };
         let (_guard, store) = self.scratch_store()?;
@@ -191,34 +203,66 @@ fn open_from(
     Ok((archive, opening))
 }
 
-/// Writes a result so that it is there as a whole or not at all.
+/// What a folder with a result holds.
+const STDOUT: &str = "stdout";
+const STDERR: &str = "stderr";
+const EXIT_CODE: &str = "exit-code";
+const OPENING: &str = "opening";
+const FILES: &str = "out";
+
+/// Writes a result for its owner's eyes. A new folder is there as a whole or not at all. Into one that an earlier command wrote,
+/// each file is written anew, and what is none of ours stays.
 fn write_result(folder: &Path, archive: &ResultArchive, opening: &ResultOpening) -> Result<(), FileError> {
-    if folder.exists() && !folder.join("opening").exists() {
-        return Err(FileError::whole(folder, "there already, and no result of a task: name another --out"));
-    }
     let parent = folder.parent().unwrap_or(Path::new("."));
+    if folder.exists() {
+        if !folder.join(OPENING).exists() {
+            return Err(FileError::whole(folder, "there already, and no result of a task: name another --out"));
+        }
+        return write_files(folder, parent, archive, opening);
+    }
     let at_parent = |cause| FileError::write(parent, cause);
     fs::create_dir_all(parent).map_err(at_parent)?;
-    let fresh = tempfile::Builder::new().prefix(".result-").tempdir_in(parent).map_err(at_parent)?;
+    let mut fresh = tempfile::Builder::new();
+    let fresh = fresh.prefix(UNFINISHED).permissions(fs::Permissions::from_mode(0o700)).tempdir_in(parent);
+    let fresh = fresh.map_err(at_parent)?;
+    write_files(fresh.path(), parent, archive, opening)?;
+    fs::rename(fresh.keep(), folder).map_err(|cause| FileError::write(folder, cause))
+}
+
+/// Writes every file of a result into a folder; `unfinished` is where they are until they are whole.
+fn write_files(
+    folder: &Path,
+    unfinished: &Path,
+    archive: &ResultArchive,
+    opening: &ResultOpening,
+) -> Result<(), FileError> {
     let write = |name: &str, bytes: &[u8]| {
-        let path = fresh.path().join(name);
-        let made = path.parent().map_or(Ok(()), fs::create_dir_all);
-        made.and_then(|()| fs::write(&path, bytes)).map_err(|cause| FileError::write(&path, cause))
+        let path = folder.join(name);
+        put(&path, unfinished, bytes).map_err(|cause| FileError::write(&path, cause))
     };
-    write("stdout", &archive.stdout.0)?;
-    write("stderr", &archive.stderr.0)?;
-    write("exit-code", format!("{}\n", archive.exit_code).as_bytes())?;
-    write("opening", &opening.to_bytes())?;
-    fs::create_dir_all(fresh.path().join("out")).map_err(at_parent)?;
+    let files = folder.join(FILES);
+    make_folder(&files).map_err(|cause| FileError::write(&files, cause))?;
+    write(STDOUT, &archive.stdout.0)?;
+    write(STDERR, &archive.stderr.0)?;
+    write(EXIT_CODE, format!("{}\n", archive.exit_code).as_bytes())?;
     for file in &archive.files {
         // The archive was checked: no path leaves its folder.
-        write(&format!("out/{}", file.path), &file.bytes.0)?;
+        write(&format!("{FILES}/{}", file.path), &file.bytes.0)?;
     }
-    if folder.exists() {
-        // An earlier run of the same command wrote the same result.
-        fs::remove_dir_all(folder).map_err(|cause| FileError::write(folder, cause))?;
-    }
-    fs::rename(fresh.keep(), folder).map_err(|cause| FileError::write(folder, cause))
+    write(OPENING, &opening.to_bytes())
+}
+
+fn put(path: &Path, unfinished: &Path, bytes: &[u8]) -> io::Result<()> {
+    path.parent().map_or(Ok(()), make_folder)?;
+    // Its owner alone may read what is made this way.
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(unfinished)?;
+    file.write_all(bytes)?;
+    file.persist(path).map_err(|failed| failed.error)?;
+    Ok(())
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Why a folder does not hold the result that a proof is about.
@@ -250,30 +294,49 @@ pub enum ResultMismatch {
 /// Most bytes of an opening.
 const OPENING_BYTES_MAX: usize = 256;
 
-/// Checks that `folder` holds the result that a verified proof is about, byte for byte.
+/// Checks that `folder` holds the result that a verified proof is about, byte for byte. What else lies there, of which the
+/// proof says nothing, is returned by name.
 ///
 /// # Errors
 /// [`ResultMismatch`].
-pub fn check_result(folder: &Path, verified: &Verified) -> Result<(), ResultMismatch> {
+pub fn check_result(folder: &Path, verified: &Verified) -> Result<Vec<String>, ResultMismatch> {
     let bad = |what| ResultMismatch::Folder { folder: folder.to_owned(), what };
     let archive = read_result(folder)?.encode().map_err(|_| bad("a file in out/ could not come from a guest"))?;
-    let opening = read_bounded(&folder.join("opening"), OPENING_BYTES_MAX as u64)?;
+    let opening = read_bounded(&folder.join(OPENING), OPENING_BYTES_MAX as u64)?;
     let opening = ResultOpening::from_bytes(&opening, OPENING_BYTES_MAX).map_err(|_| bad("its opening is damaged"))?;
     proof::check_result(verified, &opening, &archive)
-        .map_err(|cause| ResultMismatch::Other { folder: folder.to_owned(), cause })
+        .map_err(|cause| ResultMismatch::Other { folder: folder.to_owned(), cause })?;
+    Ok(beside_result(folder)?)
+}
+
+/// What lies beside a result, by name. In `out` there is nothing beside it: whatever is there was compared.
+fn beside_result(folder: &Path) -> Result<Vec<String>, FileError> {
+    let at = |cause| FileError::read(folder, cause);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(at)? {
+        let name = entry.map_err(at)?.file_name().to_string_lossy().into_owned();
+        if ![STDOUT, STDERR, EXIT_CODE, OPENING, FILES].contains(&name.as_str()) {
+            names.push(name);
+        }
+        if names.len() > FILES_MAX {
+            return Err(FileError::whole(folder, "too many files beside the result"));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn read_result(folder: &Path) -> Result<ResultArchive, ResultMismatch> {
     let read = |name: &str| read_bounded(&folder.join(name), FILE_BYTES_MAX);
-    let exit_code = read_text(&folder.join("exit-code"))?;
+    let exit_code = read_text(&folder.join(EXIT_CODE))?;
     let exit_code = exit_code
         .trim()
         .parse()
         .map_err(|_| ResultMismatch::Folder { folder: folder.to_owned(), what: "its exit-code is not a number" })?;
     let mut files = Vec::new();
-    gather(&folder.join("out"), "", &mut files)?;
+    gather(&folder.join(FILES), "", &mut files)?;
     files.sort_by(|left, right| left.path.cmp(&right.path));
-    Ok(ResultArchive { exit_code, stdout: Blob(read("stdout")?), stderr: Blob(read("stderr")?), files })
+    Ok(ResultArchive { exit_code, stdout: Blob(read(STDOUT)?), stderr: Blob(read(STDERR)?), files })
 }
 
 fn gather(folder: &Path, prefix: &str, files: &mut Vec<ResultFile>) -> Result<(), FileError> {
@@ -302,7 +365,7 @@ mod tests {
 
     use super::*;
 
-    const OPENING: ResultOpening = ResultOpening { length: 9, leaf_key: Bytes32([5; 32]) };
+    const OPENING_OF_IT: ResultOpening = ResultOpening { length: 9, leaf_key: Bytes32([5; 32]) };
 
     fn archive() -> ResultArchive {
         let file = |path: &str, bytes: &[u8]| ResultFile { path: path.to_owned(), bytes: Blob(bytes.to_vec()) };
@@ -319,10 +382,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let result = folder.path().join("result");
         for _ in 0..2 {
-            write_result(&result, &archive(), &OPENING).unwrap();
+            write_result(&result, &archive(), &OPENING_OF_IT).unwrap();
         }
         assert_eq!(read_result(&result).unwrap(), archive());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
+    }
+
+    #[test]
+    fn what_somebody_else_put_there_stays_and_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("result");
+        write_result(&result, &archive(), &OPENING_OF_IT).unwrap();
+        fs::write(result.join("notes.txt"), "mine").unwrap();
+        fs::write(result.join("out/notes.txt"), "mine").unwrap();
+        fs::write(result.join("stdout"), "changed").unwrap();
+        write_result(&result, &archive(), &OPENING_OF_IT).unwrap();
+        assert_eq!(fs::read(result.join("stdout")).unwrap(), b"hello\n");
+        assert_eq!(fs::read(result.join("notes.txt")).unwrap(), b"mine");
+        assert_eq!(fs::read(result.join("out/notes.txt")).unwrap(), b"mine");
+        assert_eq!(beside_result(&result).unwrap(), ["notes.txt"]);
+        // What lies in `out` would be taken for a file of the result, and is compared.
+        assert_ne!(read_result(&result).unwrap(), archive());
+    }
+
+    #[test]
+    fn a_result_is_for_its_owners_eyes() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("result");
+        write_result(&result, &archive(), &OPENING_OF_IT).unwrap();
+        for (name, mode) in [("", 0o700), ("out", 0o700), ("out/b", 0o700), ("stdout", 0o600), ("out/b/c.csv", 0o600)] {
+            let about = fs::metadata(result.join(name)).unwrap();
+            assert_eq!(about.permissions().mode() & 0o777, mode, "{name}");
+        }
     }
 
     #[test]
@@ -331,7 +422,7 @@ mod tests {
         let result = folder.path().join("result");
         fs::create_dir(&result).unwrap();
         fs::write(result.join("thesis.txt"), "years of work").unwrap();
-        assert!(write_result(&result, &archive(), &OPENING).is_err());
+        assert!(write_result(&result, &archive(), &OPENING_OF_IT).is_err());
         assert!(result.join("thesis.txt").exists());
     }
 
@@ -341,12 +432,13 @@ mod tests {
         let result = folder.path().join("result");
         let changes: [&dyn Fn(); 4] = [
             &|| fs::write(result.join("stdout"), "hullo\n").unwrap(),
-            &|| fs::write(result.join("out/more"), "").unwrap(),
             &|| fs::remove_file(result.join("out/b/d.csv")).unwrap(),
             &|| fs::write(result.join("exit-code"), "0\n").unwrap(),
+            &|| fs::write(result.join("out/more"), "").unwrap(),
         ];
         for change in changes {
-            write_result(&result, &archive(), &OPENING).unwrap();
+            write_result(&result, &archive(), &OPENING_OF_IT).unwrap();
+            assert_eq!(read_result(&result).unwrap(), archive());
             change();
             assert_ne!(read_result(&result).unwrap(), archive());
         }

@@ -9,7 +9,9 @@
 //! ```
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -24,7 +26,8 @@ use model::{
 use crate::{
     client::{Client, read_state},
     error::ClientError,
-    file::{FileError, read_bounded, write_atomically},
+    file::{FileError, UNFINISHED, read_bounded, write_atomically, write_first},
+    folder::{check_is_empty, hold, in_use},
     land::Intent,
     listing::{TaskView, tasks_of},
     progress::{Progress, Watch},
@@ -115,6 +118,7 @@ impl Client {
         out: &Path,
         watch: &dyn Watch,
     ) -> Result<Finished, ClientError> {
+        let _held = hold(out)?;
         let asked = self.ask_for(key, request, out).await?;
         watch.see(phase(Phase::Checked, "both owners' terms admit it"));
         let id = asked.id();
@@ -152,6 +156,7 @@ impl Client {
                 hint: "`samovar tasks show` tells how far it is; try again in a moment".to_owned(),
             });
         }
+        let _held = hold(out)?;
         self.check_holds_no_other(key, id, out)?;
         self.collect(key, task, out, watch).await
     }
@@ -172,7 +177,7 @@ impl Client {
         let proof = out.join("proof");
         if !proof.exists() {
             let has_result = out.join("result").exists();
-            return (!has_result).then_some(()).ok_or_else(|| other("a result without its proof"));
+            return if has_result { Err(other("a result without its proof")) } else { check_is_empty(out) };
         }
         let bytes = read_bounded(&proof, proof::Proof::BYTES_MAX as u64)?;
         match proof::verify(&bytes, &self.file.proof_network()) {
@@ -185,6 +190,7 @@ impl Client {
     /// Makes sure that the ledger has the task, and has it once.
     async fn ask_for(&self, key: &AccountKey, request: &Request, out: &Path) -> Result<Task, ClientError> {
         let written = self.read_written(key, out)?;
+        let first = AtomicBool::new(written.is_empty());
         let earlier = written.iter().rfind(|(_, task)| request.is(task)).cloned();
         let seed = match &earlier {
             Some((_, task)) => task.seed,
@@ -193,7 +199,7 @@ impl Client {
         let earlier = earlier.map(|(transaction, _)| transaction);
         let others = written.into_iter().map(|(transaction, _)| transaction);
         let rivals: Vec<_> = others.filter(|other| Some(other.id()) != earlier.as_ref().map(Signed::id)).collect();
-        let wish = Wish { client: self, key, request, seed, out, rivals };
+        let wish = Wish { client: self, key, request, seed, out, first, rivals };
         if let Some(earlier) = earlier.as_ref().filter(|_| !wish.rivals.is_empty()) {
             // It may be one that was replaced, and is wanted again.
             wish.write_down(earlier)?;
@@ -335,6 +341,8 @@ struct Wish<'a> {
     request: &'a Request,
     seed: Bytes32,
     out: &'a Path,
+    /// Whether nothing was written down in that folder yet.
+    first: AtomicBool,
     /// What else was written down in that folder.
     rivals: Vec<Signed<Transaction>>,
 }
@@ -367,7 +375,15 @@ impl Intent for Wish<'_> {
         for rival in &self.rivals {
             write_atomically(&refused_file(self.out, rival), &rival.to_bytes())?;
         }
-        Ok(write_atomically(&self.out.join(TASK), &transaction.to_bytes())?)
+        let (file, bytes) = (self.out.join(TASK), transaction.to_bytes());
+        if !self.first.swap(false, Relaxed) {
+            return Ok(write_atomically(&file, &bytes)?);
+        }
+        match write_first(&file, &bytes) {
+            // The folder is held, but not every disk holds what it promises.
+            Err(FileError::Write { cause, .. }) if cause.kind() == ErrorKind::AlreadyExists => Err(in_use(self.out)),
+            written => Ok(written?),
+        }
     }
 
     fn rivals(&self) -> &[Signed<Transaction>] {
@@ -408,36 +424,21 @@ fn refused_files(out: &Path) -> Result<Vec<PathBuf>, ClientError> {
     let folder = out.join(REFUSED);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(cause) => return Err(FileError::read(&folder, cause).into()),
     };
     let mut files = Vec::new();
     for entry in entries.take(REFUSED_MAX + 1) {
-        files.push(entry.map_err(|cause| FileError::read(&folder, cause))?.path());
+        let entry = entry.map_err(|cause| FileError::read(&folder, cause))?;
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            files.push(entry.path());
+        }
     }
     if files.len() > REFUSED_MAX {
         return Err(other_task(&folder, "holds too many other requests"));
     }
     files.sort();
     Ok(files)
-}
-
-/// A folder that is about to receive a result must be new or empty, or something would be mixed up.
-pub(crate) fn check_is_empty(out: &Path) -> Result<(), ClientError> {
-    let mut entries = match std::fs::read_dir(out) {
-        Ok(entries) => entries,
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(cause) => {
-            return Err(FileError::read(out, cause).into());
-        }
-    };
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(ClientError::Folder {
-            reason: format!("{} is not empty", out.display()),
-            hint: "name a new folder with --out".to_owned(),
-        }),
-    }
 }
 
 fn other_task(file: &Path, reason: &str) -> ClientError {

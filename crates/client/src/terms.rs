@@ -2,10 +2,14 @@
 
 use std::{fmt, marker::PhantomData, path::Path, str::FromStr};
 
-use model::{AccountId, Allow, ObjectId, ObjectKind, Terms};
+use model::{AccountId, Allow, ObjectId, ObjectKind, Terms, show_time};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::file::{FileError, Parsed, parse_toml, read_toml};
+use crate::{
+    client::{Client, now_ms},
+    error::ClientError,
+    file::{FileError, Parsed, parse_toml, read_toml},
+};
 
 /// Conditions that are not yet about a certain object. [`TermsDraft::default`] asks nothing and allows everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +91,33 @@ impl TermsDraft {
         })
     }
 
+    /// What keeps everybody from using an object under these terms, in words for its owner, who may not have meant it.
+    /// `supply` is how many credits there are.
+    fn why_dead(&self, kind: ObjectKind, now_ms: u64, supply: u64) -> Vec<String> {
+        let mut why = Vec::new();
+        if let Some(expires_ms) = self.expires_ms.filter(|expires_ms| *expires_ms <= now_ms) {
+            why.push(format!("they ended on {}", show_time(expires_ms)));
+        }
+        if self.uses_max == Some(0) {
+            why.push("uses_max = 0 allows no use".to_owned());
+        }
+        let counterparts = counterparts_of(kind);
+        for (list, nobody) in
+            [("requesters", is_nobody(&self.requesters)), (counterparts, is_nobody(&self.counterparts))]
+        {
+            if nobody {
+                why.push(format!("the list of {list} is empty"));
+            }
+        }
+        if self.output_bytes_max == Some(0) {
+            why.push("output_bytes_max = 0 lets nothing out".to_owned());
+        }
+        if self.price > supply {
+            why.push(format!("the price is more than the {supply} credits that there are"));
+        }
+        why
+    }
+
     /// The terms of one object, to be signed by its owner.
     pub fn into_terms(self, object: ObjectId, owner: AccountId, serial: u64) -> Terms {
         Terms {
@@ -104,15 +135,25 @@ impl TermsDraft {
     }
 }
 
+impl Client {
+    /// What keeps everybody from using an object under these terms. They can be put on the ledger all the same: they may be
+    /// meant, and replaced later.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn why_dead(&self, terms: &TermsDraft, kind: ObjectKind) -> Result<Vec<String>, ClientError> {
+        let credits = self.genesis().await?.allocations.iter().map(|allocation| allocation.amount);
+        let why = terms.why_dead(kind, now_ms(), credits.fold(0, u64::saturating_add));
+        Ok(why.into_iter().map(|why| format!("nobody can use the object under these terms: {why}")).collect())
+    }
+}
+
 /// Terms in plain words, one condition a line.
 pub fn describe_terms(terms: &Terms, kind: ObjectKind) -> Vec<String> {
     if terms.revoked {
         return vec!["revoked: no further use".to_owned()];
     }
-    let counterparts = match kind {
-        ObjectKind::Data => "programs",
-        ObjectKind::Program => "data",
-    };
+    let counterparts = counterparts_of(kind);
     let or_none =
         |value: Option<u64>, unit: &str| value.map_or_else(|| "no bound".to_owned(), |value| format!("{value}{unit}"));
     vec![
@@ -125,22 +166,24 @@ pub fn describe_terms(terms: &Terms, kind: ObjectKind) -> Vec<String> {
     ]
 }
 
+/// What the terms of an object call that with which it may be used.
+fn counterparts_of(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Data => "programs",
+        ObjectKind::Program => "data",
+    }
+}
+
+fn is_nobody<T>(allow: &Allow<T>) -> bool {
+    matches!(allow, Allow::Only(list) if list.is_empty())
+}
+
 fn describe_allow<T: fmt::Display>(allow: &Allow<T>) -> String {
     match allow {
         Allow::Any => "any".to_owned(),
         Allow::Only(list) if list.is_empty() => "none".to_owned(),
         Allow::Only(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     }
-}
-
-/// A moment in UTC, to the second: `2026-11-23 15:04:05 UTC`.
-pub fn show_time(time_ms: u64) -> String {
-    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-    i64::try_from(time_ms / 1_000)
-        .ok()
-        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| time.format(&format).ok())
-        .unwrap_or_else(|| format!("{time_ms} ms after 1970"))
 }
 
 #[derive(Debug, Deserialize)]
@@ -283,7 +326,23 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_shown_in_utc() {
-        assert_eq!(show_time(1_893_456_000_999), "2030-01-01 00:00:00 UTC");
+    fn terms_under_which_nobody_can_ask_are_noticed() {
+        let (now_ms, supply) = (1_700_000_000_000, 1_000_000);
+        let cases = [
+            ("expires = 2020-01-01", "they ended on 2020-01-01 00:00:00 UTC"),
+            ("uses_max = 0", "uses_max = 0 allows no use"),
+            ("requesters = []", "the list of requesters is empty"),
+            ("programs = []", "the list of programs is empty"),
+            ("output_bytes_max = 0", "output_bytes_max = 0 lets nothing out"),
+            ("price = 1000001", "the price is more than the 1000000 credits that there are"),
+        ];
+        for (text, expected) in cases {
+            let dead = parse(text, ObjectKind::Data).unwrap().why_dead(ObjectKind::Data, now_ms, supply);
+            assert!(matches!(&dead[..], [only] if only.contains(expected)), "{text:?} gave {dead:?}, not {expected:?}");
+        }
+        let program = parse("data = []", ObjectKind::Program).unwrap().why_dead(ObjectKind::Program, now_ms, supply);
+        assert!(program[0].contains("the list of data is empty"), "{program:?}");
+        let alive = "price = 1000000\nuses_max = 1\nexpires = 2030-01-01\noutput_bytes_max = 1";
+        assert!(parse(alive, ObjectKind::Data).unwrap().why_dead(ObjectKind::Data, now_ms, supply).is_empty());
     }
 }

@@ -269,7 +269,8 @@ impl From<Kind> for ObjectKind {
 /// Runs a published program on published data, and fetches and checks the result and its proof
 ///
 /// Writes OUT/task before anything else, so that the same command continues after an interruption and never pays
-/// twice. Then OUT/result/stdout, OUT/result/stderr, OUT/result/exit-code, OUT/result/out/… and OUT/proof.
+/// twice; one command at a time works in OUT. Then OUT/result/stdout, OUT/result/stderr, OUT/result/exit-code,
+/// OUT/result/out/… and OUT/proof, for your eyes only. What else lies there stays as it is.
 /// Standard output and files are whole; of standard error there is the beginning for which they leave room within
 /// --output-limit and what the owners of the data let out. Exit code 0 means that the guest ended by itself and the proof was verified; the guest's own exit code is in
 /// OUT/result/exit-code.
@@ -317,20 +318,23 @@ pub(crate) struct LimitArgs {
     /// Memory of the program, MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub(crate) memory_limit: u64,
-    /// Standard output and files together, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
-    pub(crate) output_limit: u64,
+    /// Standard output and files together, bytes; owners of data may let out less [default: 1048576]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) output_limit: Option<u64>,
     /// What is counted while it runs: nothing, instructions, or instructions with the same bits on every machine
     #[arg(long, value_enum, default_value = "none")]
     pub(crate) metering: MeteringArg,
 }
+
+/// What a run may leave behind if nothing else is asked for.
+const OUTPUT_BYTES: u64 = 1 << 20;
 
 impl LimitArgs {
     pub(crate) fn limits(&self) -> model::Limits {
         model::Limits {
             run_ms: self.time_limit * 1_000,
             memory_bytes: self.memory_limit << 20,
-            output_bytes: self.output_limit,
+            output_bytes: self.output_limit.unwrap_or(OUTPUT_BYTES),
         }
     }
 }
@@ -418,7 +422,7 @@ pub(crate) struct Try {
     /// An argument of the program; may be repeated
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) args: Vec<String>,
-    /// Where files that the guest wrote to /out go
+    /// Where files that the guest wrote to /out go; must be empty or new
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
@@ -427,7 +431,7 @@ pub(crate) struct Try {
     #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK", hide_env_values = true)]
     pub(crate) network: Option<PathBuf>,
     /// For samples: ask this node first
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_api)]
     pub(crate) node: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
@@ -545,7 +549,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "FILE", env = "SAMOVAR_NETWORK", hide_env_values = true)]
     pub(crate) network: PathBuf,
     /// Ask this node first; it is believed no more than the others
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = parse_api)]
     pub(crate) node: Option<String>,
     /// How long to wait for nodes that do not answer yet
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
@@ -582,6 +586,11 @@ pub(crate) struct Output {
     /// Print one JSON object on stdout and nothing else
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The base of a node's HTTP API.
+fn parse_api(text: &str) -> Result<String, String> {
+    client::check_api(text).map(|()| text.to_owned())
 }
 
 /// `NAME=SOMETHING`.

@@ -8,7 +8,7 @@ use super::{connect, load_key};
 use crate::{
     cli::{Nodes, Objects, Tasks},
     failure::Failure,
-    ui::{Answer, notes, with_trust},
+    ui::{Answer, notes, print_warning, with_trust},
 };
 
 pub(crate) async fn objects(verb: Objects) -> Result<Answer, Failure> {
@@ -19,6 +19,7 @@ pub(crate) async fn objects(verb: Objects) -> Result<Answer, Failure> {
             let (client, key) = (connect(&signing.asking)?, load_key(&signing)?);
             let (view, _) = client.object(&object).await?;
             let draft = TermsDraft::read(&terms, view.kind())?;
+            client.why_dead(&draft, view.kind()).await?.iter().for_each(|why| print_warning(why));
             changed(view, client.set_terms(&key, &object, draft).await?)
         }
         Objects::Revoke { object, signing } => {

@@ -17,7 +17,7 @@ const EVIDENCE_BYTES_MAX: u64 = 16 << 20;
 
 pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
     let network = NetworkFile::read(&args.network).map_err(network_failure)?;
-    let bytes = read(&args.proof, PROOF_BYTES_MAX)?;
+    let bytes = read(&args.proof, PROOF_BYTES_MAX, "name the file `proof` that `samovar run` wrote")?;
     let blocks = args.evidence.as_deref().map_or_else(|| Ok(Vec::new()), read_blocks)?;
     if let Some(archive) = &args.evidence {
         check_belongs(archive, &blocks, &bytes)?;
@@ -29,14 +29,14 @@ pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
     if verified.linked_with_checkpoint() == Some(false) {
         return Err(not_linked(&network, &verified));
     }
+    let mut text = String::new();
+    let mut not_proven = Vec::new();
     if let Some(folder) = &args.result {
-        client::check_result(folder, &verified).map_err(|cause| Failure::of(&cause, result_hint(&cause)))?;
+        not_proven =
+            client::check_result(folder, &verified).map_err(|cause| Failure::of(&cause, result_hint(&cause)))?;
+        text = result_lines(folder, &not_proven);
     }
     let checklist = verified.checklist();
-    let mut text = String::new();
-    if let Some(folder) = &args.result {
-        text = format!("  [x] result    The files in {} are the proven result, byte for byte.\n", folder.display());
-    }
     text.push_str(&checklist.to_string());
     let json = json!({
         "verified": true,
@@ -53,9 +53,18 @@ pub(crate) fn verify(args: &Verify) -> Result<Answer, Failure> {
         "warnings": checklist.warnings,
         "checks": checklist.items,
         "result": args.result.is_some(),
+        "not_proven": not_proven,
         "bytes": bytes.len(),
     });
     Ok(Answer::new(json, text))
+}
+
+/// What was found in the folder of a result: what is proven, and what else lies there.
+fn result_lines(folder: &Path, not_proven: &[String]) -> String {
+    let whose = if not_proven.is_empty() { "The files" } else { "The files of the result" };
+    let mut text = format!("  [x] result    {whose} in {} are the proven result, byte for byte.\n", folder.display());
+    text.extend(not_proven.iter().map(|name| format!("  [ ] result    not proven: {name}\n")));
+    text
 }
 
 fn result_hint(cause: &client::ResultMismatch) -> &'static str {
@@ -67,20 +76,28 @@ fn result_hint(cause: &client::ResultMismatch) -> &'static str {
 
 /// What links the proof with the pinned checkpoint: the file that was named, or the one beside the proof.
 fn read_extension(args: &Verify, network: &NetworkFile) -> Result<Option<Extension>, Failure> {
-    let Some(pinned) = &network.checkpoint else { return Ok(None) };
+    let Some(pinned) = &network.checkpoint else {
+        // Nothing needs it; but whoever names a file means one.
+        return args.extension.as_deref().map_or(Ok(None), |file| open_extension(file).map(Some));
+    };
     let beside = args.proof.with_file_name(EXTENSION_FILE);
     let file = match &args.extension {
         Some(file) => file,
         None if beside.exists() => &beside,
         None => return Ok(None),
     };
-    let hint = "fetch the result again, or name the right file with --extension";
-    let extension = Extension::from_bytes(&read(file, Extension::BYTES_MAX as u64)?, Extension::BYTES_MAX)
-        .map_err(|cause| Failure::of(&cause, hint))?;
+    let extension = open_extension(file)?;
     if ![extension.from, extension.to].contains(&pinned.log_size) {
-        return Err(Failure::new(format!("{} is about another checkpoint", file.display()), hint));
+        return Err(Failure::new(format!("{} is about another checkpoint", file.display()), EXTENSION_HINT));
     }
     Ok(Some(extension))
+}
+
+const EXTENSION_HINT: &str = "fetch the result again, or name the right file with --extension";
+
+fn open_extension(file: &Path) -> Result<Extension, Failure> {
+    let bytes = read(file, Extension::BYTES_MAX as u64, EXTENSION_HINT)?;
+    Extension::from_bytes(&bytes, Extension::BYTES_MAX).map_err(|cause| Failure::of(&cause, EXTENSION_HINT))
 }
 
 fn not_linked(network: &NetworkFile, verified: &Verified) -> Failure {
@@ -124,8 +141,9 @@ fn check_belongs(archive: &Path, blocks: &[Vec<u8>], proof: &[u8]) -> Result<(),
 
 /// The blocks of a CAR, each checked against its CID.
 fn read_blocks(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let items = content::car::decode(&read(path, EVIDENCE_BYTES_MAX)?)
-        .map_err(|cause| Failure::of(&cause, "--evidence takes a CAR archive, as GET /ipfs/CID?format=car gives it"))?;
+    const HINT: &str = "--evidence takes a CAR archive, as GET /ipfs/CID?format=car gives it";
+    let items =
+        content::car::decode(&read(path, EVIDENCE_BYTES_MAX, HINT)?).map_err(|cause| Failure::of(&cause, HINT))?;
     let block = |item| match item {
         content::car::Item::Block(block) => Some(block.data().to_vec()),
         content::car::Item::Roots(_) => None,
@@ -133,7 +151,8 @@ fn read_blocks(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(items.into_iter().filter_map(block).collect())
 }
 
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+/// Reads a file; `hint` says which one it should be.
+fn read(path: &Path, bytes_max: u64, hint: &str) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
     if path.is_dir() {
         return Err(Failure::new(format!("{} is a folder", path.display()), "name a file in it, such as its `proof`"));
@@ -143,7 +162,8 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(Failure::new(format!("{} is too long", path.display()), "name the file that `samovar run` wrote"));
+        let error = format!("{} is longer than the {bytes_max} bytes that are read of such a file", path.display());
+        return Err(Failure::new(error, hint));
     }
     Ok(bytes)
 }

@@ -1,6 +1,6 @@
 //! `run`, `fetch` and `quote`.
 
-use client::{Finished, Request};
+use client::{Client, Finished, Request};
 use model::{Input, ObjectId};
 use serde_json::json;
 
@@ -8,13 +8,16 @@ use super::{check_names, connect, listings::payment_lines, load_key};
 use crate::{
     cli::{Combination, Fetch, LimitArgs, Quote, Run},
     failure::Failure,
-    ui::{Answer, Phases, notes, with_trust},
+    ui::{Answer, Phases, notes, print_warning, with_trust},
 };
 
 pub(crate) async fn run(args: &Run) -> Result<Answer, Failure> {
     let request = request(&args.what, &args.args, &args.limits, args.max_price)?;
     let key = load_key(&args.signing)?;
     let client = connect(&args.signing.asking)?;
+    if let Some(asked) = args.limits.output_limit {
+        warn_of_bound(&client, &request, asked).await?;
+    }
     let watch = Phases::on_terminal(args.signing.output());
     let finished = client.run(&key, &request, &args.out, &watch).await?;
     Ok(report(&finished, Some(&watch)))
@@ -26,6 +29,18 @@ pub(crate) async fn fetch(args: &Fetch) -> Result<Answer, Failure> {
     let watch = Phases::on_terminal(args.signing.output());
     let finished = client.fetch(&key, &args.task, &args.out, &watch).await?;
     Ok(report(&finished, None))
+}
+
+/// Whoever asks for more than may leave hears it before anything is paid.
+async fn warn_of_bound(client: &Client, request: &Request, asked: u64) -> Result<(), Failure> {
+    let objects = [request.program].into_iter().chain(request.inputs.iter().map(|input| input.object));
+    if let Some(bound) = client.output_bound_of_terms(objects).await?.filter(|bound| bound.bytes < asked) {
+        print_warning(&format!(
+            "at most {} bytes leave, bound by the terms of {}; --output-limit asks for {asked}",
+            bound.bytes, bound.object
+        ));
+    }
+    Ok(())
 }
 
 /// What was typed, as a request.

@@ -12,6 +12,7 @@ mod harness;
 mod interop;
 mod liar;
 
+mod at_once;
 mod attack_lying_api;
 mod attack_node;
 mod guests;

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    attack_lying_api, guests,
+    at_once, attack_lying_api, guests,
     harness::{Network, Options, SAMOVAR, get, poll},
     interop::{others_agree, others_refuse},
     openapi, suspicion,
@@ -127,7 +127,7 @@ fn the_demo_holds() {
 fn stories_on_four_processes() {
     let _alone = alone();
     let world = World::new();
-    let stories: [(&str, fn(&World)); 18] = [
+    let stories: [(&str, fn(&World)); 20] = [
         ("a task from door to door", a_task_from_door_to_door),
         ("evidence beside a proof is judged again or refused", evidence_beside_a_proof_is_judged_again_or_refused),
         ("what terms forbid is refused and costs nothing", what_terms_forbid_is_refused_and_costs_nothing),
@@ -135,6 +135,8 @@ fn stories_on_four_processes() {
         ("no side door leads past what may leave", no_side_door_leads_past_what_may_leave),
         ("folders and keys are not mixed up", folders_and_keys_are_not_mixed_up),
         ("an interrupted requester pays once", an_interrupted_requester_pays_once),
+        ("one folder is paid for once", at_once::one_folder_is_paid_for_once),
+        ("one key serves many commands", at_once::one_key_serves_many_commands),
         ("an interrupted publication is published once", an_interrupted_publication_is_published_once),
         ("components, binary files and several inputs", components_binary_files_and_several_inputs),
         ("a node that is down is passed over", a_node_that_is_down_is_passed_over),
@@ -304,7 +306,8 @@ fn what_terms_forbid_is_refused_and_costs_nothing(world: &World) {
     assert_eq!(quote["allowed"], false);
 
     // Data where a program belongs; an object that does not exist; too little money offered.
-    refused(&world.run(&data, &allowed, "swapped", &[]));
+    let (error, _) = refused(&world.run(&data, &allowed, "swapped", &[]));
+    assert!(error.contains("is no program object"), "{error}");
     let nowhere = "bafyreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy";
     refused(&world.run(&allowed, nowhere, "nowhere", &[]));
     let out = world.network.path("cheap").display().to_string();
@@ -326,8 +329,8 @@ fn what_terms_forbid_is_refused_and_costs_nothing(world: &World) {
     let quote = world.network.json(&world.requester, &["quote", &allowed, "--data", &input]);
     assert_eq!(quote["allowed"], true, "{quote}");
     world.network.json(&world.owner, &["objects", "revoke", &data]);
-    let (error, _) = refused(&world.run(&allowed, &data, "revoked", &[]));
-    assert!(error.contains("withdrawn"), "{error}");
+    let (error, hint) = refused(&world.run(&allowed, &data, "revoked", &[]));
+    assert!(error.contains("withdrawn") && hint.contains("withdrawn for good"), "{error}: {hint}");
 }
 
 fn a_guest_that_fails_is_named_signed_and_settled(world: &World) {
@@ -381,6 +384,15 @@ fn no_side_door_leads_past_what_may_leave(world: &World) {
     assert_eq!((&answer["verified"], &answer["exit_code"]), (&true.into(), &0x0909_0909.into()));
     assert_eq!(world.read("smuggled/result/stderr"), [9; 6]);
     assert_eq!(world.read("smuggled/result/stdout"), b"");
+
+    // More than may leave: what binds is named, before and after.
+    let flood = world.program(&guests::flood());
+    let run = world.run(&flood, &data, "flooded", &["--output-limit", "2000"]);
+    let (_, hint) = refused(&run);
+    let bound = format!("bound by the terms of {data}");
+    assert!(hint.contains(&bound) && hint.contains("at most 10 bytes"), "{hint}");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(said.contains(&format!("warning: at most 10 bytes leave, {bound}")), "{said}");
 }
 
 fn folders_and_keys_are_not_mixed_up(world: &World) {

@@ -130,8 +130,23 @@ pub(crate) fn a_result_is_not_written_over_another(world: &World) {
     assert!(refused(&fetch(&second, "fetched")).0.contains("a result without its proof"));
     assert_eq!(world.read("fetched/result/stdout"), b"first");
     assert_eq!(world.read("first/result/stdout"), b"first");
-    // The same task again is welcome.
+    // The same task again is welcome. What its owner put beside the result stays, and is not proven.
+    std::fs::write(world.network.path("first/result/notes.txt"), "mine").unwrap();
     succeeded(&fetch(&first, "first"));
+    assert_eq!(world.read("first/result/notes.txt"), b"mine");
+    let path = |name: &str| world.network.path(name).display().to_string();
+    let (proof, result) = (path("first/proof"), path("first/result"));
+    let verify = ["verify", &proof, "--result", &result];
+    let shown = world.network.samovar(&world.requester, &verify);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("not proven: notes.txt"), "{shown:?}");
+    assert_eq!(world.network.json(&world.requester, &verify)["not_proven"], serde_json::json!(["notes.txt"]));
+    // A file that is named must be there, also where nothing needs it.
+    let (error, _) = refused(&world.network.samovar(&world.requester, &["verify", &proof, "--extension", "nofile"]));
+    assert!(error.contains("nofile"), "{error}");
+    // A folder with anything else in it is nobody's to write to.
+    std::fs::create_dir(world.network.path("mine")).unwrap();
+    std::fs::write(world.network.path("mine/thesis.txt"), "years of work").unwrap();
+    assert!(refused(&fetch(&first, "mine")).0.contains("is not empty: it holds thesis.txt"));
 }
 
 /// Custodians whose addresses the network file does not name are reached through the node that it names.
