@@ -8,7 +8,7 @@ mod commands;
 mod failure;
 mod ui;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::{Parser as _, error::ErrorKind};
 
@@ -32,14 +32,19 @@ fn main() -> ExitCode {
 
 /// Help, or what was wrong with the command line.
 fn explain(usage: &clap::Error) -> ExitCode {
-    // Whoever closed the pipe does not want to read on.
-    let _ = usage.print();
-    if usage.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
-        ui::print_usage_json(&usage.to_string());
+    let written = usage.print().and_then(|()| std::io::stdout().flush());
+    let printed = if usage.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        ui::print_usage_json(&usage.to_string())
+    } else {
+        ui::printed(written)
+    };
+    if let Err(failure) = printed {
+        ui::print_failure(&failure, false);
+        return ExitCode::FAILURE;
     }
     let names = |argument: &str| usage.to_string().contains(&format!("  {argument} <FILE>\n"));
     if usage.kind() == ErrorKind::MissingRequiredArgument && (names("--network") || names("--key")) {
-        eprintln!("hint: SAMOVAR_NETWORK and SAMOVAR_KEY stand in for --network and --key");
+        ui::tell("hint: SAMOVAR_NETWORK and SAMOVAR_KEY stand in for --network and --key");
     }
     ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }

@@ -1,7 +1,7 @@
 //! What is shown: the answer on stdout, progress on stderr, one JSON object where that was asked for.
 
 use std::{
-    io::{IsTerminal as _, Write as _},
+    io::{ErrorKind, IsTerminal as _, Write as _},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -37,35 +37,58 @@ impl Answer {
         Self { json, text: text.into() }
     }
 
-    pub(crate) fn print(&self, output: Output) {
+    pub(crate) fn print(&self, output: Output) -> Result<(), Failure> {
         if output.json {
-            print_line(&self.json.to_string());
-        } else if !self.text.is_empty() {
-            print_line(&printable(self.text.trim_end()));
+            print_line(&self.json.to_string())
+        } else if self.text.is_empty() {
+            Ok(())
+        } else {
+            print_line(&printable(self.text.trim_end()))
         }
+    }
+
+    /// Says on stderr what could not be printed: it may have been paid for.
+    pub(crate) fn tell(&self) {
+        tell(self.text.trim_end());
     }
 }
 
 /// Prints a failure; with `--json` an object on stdout as well.
 pub(crate) fn print_failure(failure: &Failure, json: bool) {
-    if json {
-        print_line(&json!({ "error": failure.error, "hint": failure.hint }).to_string());
-    }
-    eprintln!("error: {}", printable(&failure.error));
-    if !failure.hint.is_empty() {
-        eprintln!("hint: {}", printable(&failure.hint));
+    let json = json.then(|| json!({ "error": failure.error, "hint": failure.hint }));
+    let unwritten = json.and_then(|json| print_line(&json.to_string()).err());
+    for failure in [Some(failure), unwritten.as_ref()].into_iter().flatten() {
+        tell(&format!("error: {}", failure.error));
+        if !failure.hint.is_empty() {
+            tell(&format!("hint: {}", failure.hint));
+        }
     }
 }
 
 /// Prints what was wrong with a command line as one JSON object.
-pub(crate) fn print_usage_json(said: &str) {
-    let line = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or("the command line cannot be read");
-    print_line(&json!({ "error": line, "hint": "--help after the verb shows what it takes" }).to_string());
+pub(crate) fn print_usage_json(said: &str) -> Result<(), Failure> {
+    let error = usage_error(said);
+    print_line(&json!({ "error": error, "hint": "--help after the verb shows what it takes" }).to_string())
+}
+
+/// The first paragraph of what the parser of command lines says, in one line: what is missing stands below its first line.
+fn usage_error(said: &str) -> String {
+    let mut lines = said.lines().skip_while(|line| !line.starts_with("error: ")).take_while(|line| !line.is_empty());
+    let Some(first) = lines.next().and_then(|line| line.strip_prefix("error: ")) else {
+        return "the command line cannot be read".to_owned();
+    };
+    let rest: Vec<&str> = lines.map(str::trim).collect();
+    format!("{first} {}", rest.join(", ")).trim_end().to_owned()
 }
 
 /// Prints what went wrong without ending the verb.
 pub(crate) fn print_warning(text: &str) {
-    eprintln!("warning: {}", printable(text));
+    tell(&format!("warning: {text}"));
+}
+
+/// Says something on stderr. If that fails there is nobody left to say it to.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }
 
 /// Whether progress is shown: to a person who waits.
@@ -80,9 +103,26 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
-/// Prints a line on stdout. Whoever closed the pipe does not want to read on; that is no failure.
-pub(crate) fn print_line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+/// Prints a line on stdout.
+pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
+    print_bytes(format!("{text}\n").as_bytes())
+}
+
+/// Prints bytes on stdout, as they are.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    printed(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+}
+
+/// What came of writing to stdout. Whoever closed the pipe does not want to read on; that is no failure.
+pub(crate) fn printed(written: std::io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(cause) if cause.kind() != ErrorKind::BrokenPipe => Err(Failure::new(
+            format!("cannot write to standard output: {cause}"),
+            "the command has done its work; is there room where its output goes?",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The words of the story for each phase of a task.
@@ -139,8 +179,9 @@ impl Phases {
     fn line(&self, text: &str) {
         match self.show {
             Show::Silent => {}
-            Show::Stderr => eprintln!("{}", printable(text)),
-            Show::Story => print_line(&printable(text)),
+            Show::Stderr => tell(text),
+            // The answer at its end says if nothing could be written.
+            Show::Story => drop(print_line(&printable(text))),
         }
     }
 }
@@ -155,6 +196,7 @@ impl Watch for Phases {
                 self.line(line.trim_end());
             }
             Progress::Step(what) => self.line(&format!("  {:>6} ms  {what}", self.started.elapsed().as_millis())),
+            Progress::Warning(what) => print_warning(&what),
             Progress::Bytes { done, total } => {
                 let (at, mb) = (self.started.elapsed().as_millis(), |bytes: u64| bytes / 1_000_000);
                 self.line(&format!("  {at:>6} ms    {} of {} MB", mb(done), mb(total)));
@@ -167,6 +209,16 @@ impl Watch for Phases {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_command_line_lacks_is_named() {
+        let said =
+            "error: the following required arguments were not provided:\n  --key <FILE>\n  <FILE>\n\nUsage: samovar";
+        assert_eq!(usage_error(said), "the following required arguments were not provided: --key <FILE>, <FILE>");
+        let said = "error: invalid value 'x' for '<KIND>'\n  [possible values: data, program]\n\nFor more";
+        assert_eq!(usage_error(said), "invalid value 'x' for '<KIND>' [possible values: data, program]");
+        assert_eq!(usage_error("Usage: samovar"), "the command line cannot be read");
+    }
 
     #[test]
     fn other_peoples_words_do_not_steer_the_terminal() {

@@ -23,7 +23,7 @@ use custody::AccountKey;
 use crate::{
     cli::{Account, AccountVerb, Asking, Named, Network, NetworkArgs, Nodes, Objects, Output, Signing, Tasks, Verb},
     failure::Failure,
-    ui::{Answer, is_shown, print_failure, print_warning},
+    ui::{Answer, is_shown, print_failure, print_warning, tell},
 };
 
 /// Does what was asked for.
@@ -36,7 +36,7 @@ pub(crate) fn dispatch(verb: Verb) -> ExitCode {
         Verb::Verify(args) => offline::verify(&args),
         Verb::Network(Network::Create(args)) => network::create(&args),
         Verb::Network(Network::Approve(args)) => network::approve(&args),
-        Verb::Demo(args) => on_runtime(demo::demo(&args)),
+        Verb::Demo(args) => or_interrupted(demo::demo(&args), demo::INTERRUPTED),
         Verb::Account(Account { verb: AccountVerb::Show { account, key, asking } }) => {
             on_runtime(account::show(account, &asking, key.as_deref()))
         }
@@ -57,10 +57,14 @@ pub(crate) fn dispatch(verb: Verb) -> ExitCode {
 /// Prints what came of a verb.
 pub(crate) fn conclude(done: Result<Answer, Failure>, output: Output) -> ExitCode {
     match done {
-        Ok(answer) => {
-            answer.print(output);
-            ExitCode::SUCCESS
-        }
+        Ok(answer) => match answer.print(output) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                answer.tell();
+                print_failure(&failure, false);
+                ExitCode::FAILURE
+            }
+        },
         Err(failure) => {
             print_failure(&failure, output.json);
             ExitCode::FAILURE
@@ -70,6 +74,11 @@ pub(crate) fn conclude(done: Result<Answer, Failure>, output: Output) -> ExitCod
 
 /// Runs a verb that talks to a network. Ctrl-C ends it in order: what it keeps for later is kept, the rest is removed.
 pub(crate) fn on_runtime<T>(verb: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    or_interrupted(verb, "run the same command again: it goes on where it was and pays once")
+}
+
+/// The same; `hint` says what to do after Ctrl-C.
+fn or_interrupted<T>(verb: impl Future<Output = Result<T, Failure>>, hint: &str) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -78,7 +87,7 @@ pub(crate) fn on_runtime<T>(verb: impl Future<Output = Result<T, Failure>>) -> R
     let done = runtime.block_on(async {
         tokio::select! {
             done = verb => done,
-            _ = interrupted() => Err(Failure::new("interrupted", "run the same command again: it goes on where it was and pays once")),
+            _ = interrupted() => Err(Failure::new("interrupted", hint)),
         }
     });
     // A blocking read of a large file must not hold up the end.
@@ -127,7 +136,7 @@ fn output_of(verb: &Verb) -> Output {
 pub(crate) fn connect(asking: &Asking) -> Result<Client, Failure> {
     let shown = is_shown(asking.output);
     let told = Mutex::new(Vec::new());
-    let tell = move |skipped: &Skipped| {
+    let pass_over = move |skipped: &Skipped| {
         let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !told.contains(&skipped.node) {
             print_warning(&format!("passed over {}: {}", skipped.node, skipped.why));
@@ -136,12 +145,12 @@ pub(crate) fn connect(asking: &Asking) -> Result<Client, Failure> {
     };
     let waiting = move |what: &str| {
         if shown {
-            eprintln!("  waiting for {what}");
+            tell(&format!("  waiting for {what}"));
         }
     };
     let NetworkArgs { network, node, wait } = &asking.network;
     let client = connect_to(network, node.as_deref())?.patient(Duration::from_secs(*wait));
-    Ok(client.on_skipped(tell).on_waiting(waiting))
+    Ok(client.on_skipped(pass_over).on_waiting(waiting))
 }
 
 /// The same, by its file.

@@ -15,7 +15,7 @@ use super::{check_names, connect_to, on_runtime};
 use crate::{
     cli::{MeteringArg, Named, Try, TryInput},
     failure::{Failure, OWN_FAULT},
-    ui::{is_shown, print_failure, print_line},
+    ui::{is_shown, print_bytes, print_failure, print_line, tell},
 };
 
 /// Most bytes of a sample.
@@ -40,7 +40,8 @@ pub(crate) fn run(args: &Try) -> ExitCode {
 fn attempt(args: &Try) -> Result<ExitCode, Failure> {
     let module = std::fs::read(&args.file).map_err(|cause| Failure::disk(&args.file, &cause))?;
     if let Some(out) = &args.out {
-        // Whoever cannot write there should hear it before the program has run.
+        // Whoever cannot write there, or would lose something, should hear it before the program has run.
+        client::check_is_empty(out)?;
         std::fs::create_dir_all(out).map_err(|cause| Failure::disk(out, &cause))?;
     }
     let folder = tempfile::tempdir().map_err(|cause| Failure::of(&cause, OWN_FAULT))?;
@@ -52,7 +53,7 @@ fn attempt(args: &Try) -> Result<ExitCode, Failure> {
         .map_err(|cause| Failure::of(&cause, "the sandbox needs Linux with landlock and seccomp"))?;
     let started = Instant::now();
     if is_shown(args.output) && module.len() > LARGE_MODULE {
-        eprintln!("  compiling");
+        tell("  compiling");
     }
     let compiled =
         sandbox.compile(&module, metering(args.limits.metering)).map_err(|cause| Failure::of(&cause, WHAT_RUNS))?;
@@ -179,13 +180,14 @@ fn finish(args: &Try, output: &Output, times: Value) -> Result<ExitCode, Failure
             "files": files,
             "ms": times,
         });
-        print_line(&json.to_string());
+        print_line(&json.to_string())?;
     } else {
-        // Whoever closed these does not want to read on; that is no failure.
-        let _ = std::io::stdout().write_all(&output.stdout);
+        let printed = print_bytes(&output.stdout);
+        // If nobody reads stderr there is nobody to tell.
         let _ = std::io::stderr().write_all(&output.stderr);
+        printed?;
         if args.out.is_none() && !output.files.is_empty() {
-            eprintln!("hint: --out DIR keeps what it wrote to /out (files: {})", output.files.len());
+            tell(&format!("hint: --out DIR keeps what it wrote to /out (files: {})", output.files.len()));
         }
     }
     Ok(ExitCode::from(u8::try_from(output.exit_code).unwrap_or(1)))

@@ -18,6 +18,7 @@ mod attack_node;
 mod guests;
 mod openapi;
 mod operator;
+mod output;
 mod story;
 mod suspicion;
 mod transcripts;

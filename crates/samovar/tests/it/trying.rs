@@ -55,3 +55,15 @@ fn a_crash_a_loop_and_a_flood_are_named() {
     let flooded = error(&attempt(folder.path(), &guests::flood(), &["--output-limit", "100000"]));
     assert!(flooded.contains("limit of output"), "{flooded}");
 }
+
+#[test]
+fn what_lies_in_the_folder_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let arguments = ["--out", &out.display().to_string()];
+    assert!(attempt(folder.path(), &guests::hello(0), &arguments).status.success());
+    std::fs::write(out.join("model.json"), "mine").unwrap();
+    let refused = error(&attempt(folder.path(), &guests::hello(0), &arguments));
+    assert!(refused.contains("is not empty: it holds model.json"), "{refused}");
+    assert_eq!(std::fs::read(out.join("model.json")).unwrap(), b"mine");
+}

@@ -14,6 +14,9 @@ use crate::{
     ui::{Answer, print_line, with_trust},
 };
 
+/// What to do after Ctrl-C.
+pub(super) const INTERRUPTED: &str = "its nodes were stopped; start it anew, with another --dir if you named one";
+
 /// Tells the story; succeeds only if all of it held.
 pub(crate) async fn demo(args: &Demo) -> Result<Answer, Failure> {
     let dir = folder(args.dir.as_deref())?;
@@ -96,6 +99,7 @@ To stop it:
 /// A line of the story, for people.
 pub(crate) fn say(silent: bool, line: impl AsRef<str>) {
     if !silent {
-        print_line(line.as_ref());
+        // The answer at its end says if nothing could be written.
+        drop(print_line(line.as_ref()));
     }
 }
