@@ -20,7 +20,8 @@ pub fn read_description(path: &Path) -> Result<Description, FileError> {
 fn check(path: &Path, description: Description) -> Result<Description, FileError> {
     let bytes = description.to_bytes().len();
     if bytes > BYTES_MAX {
-        return Err(FileError::whole(path, format!("a description of {bytes} bytes, at most {BYTES_MAX} are allowed")));
+        let (bytes, bytes_max) = (bytes as u64, BYTES_MAX as u64);
+        return Err(FileError::TooLong { path: path.to_owned(), what: "a description", bytes, bytes_max });
     }
     if description.title.lines().count() > 1 {
         return Err(FileError::whole(path, "the title is more than one line"));

@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,7 @@ use sha2::Digest as _;
 
 use crate::{
     client::{Client, read_state},
+    custodians::HOLDERS,
     error::ClientError,
     file::{FileError, read_bounded, write_atomically},
     land::Intent,
@@ -58,6 +59,9 @@ pub struct Published {
     pub copies: usize,
 }
 
+/// What sealing a share to one custodian adds to it.
+const SHARE_BYTES_MIN: usize = 1_120;
+
 /// The sealed file, its leaf list and its sample as blocks.
 struct Prepared {
     sealed: Sealed,
@@ -80,7 +84,11 @@ impl Client {
         watch: &dyn Watch,
     ) -> Result<Published, ClientError> {
         let bytes = check_files(publication)?;
+        check_sample(publication, bytes).await?;
         check_program_size(publication.kind, bytes, self.genesis().await?.limits.program_bytes)?;
+        for why in self.why_dead(&publication.terms, publication.kind).await? {
+            watch.see(Progress::Warning(why));
+        }
         let journal = self.journal(key, publication, bytes, watch).await?;
         if let Some(announcement) = journal.read(self)? {
             watch.see(Progress::Step("going on where the last run was interrupted"));
@@ -91,6 +99,7 @@ impl Client {
                 done => return done,
             }
         }
+        self.check_balance(key, publication).await?;
         let (_guard, store) = self.scratch_store()?;
         watch.see(Progress::Step("sealing"));
         let (candidates, prepared) =
@@ -105,6 +114,17 @@ impl Client {
         let terms = key.sign(&self.network.id, terms);
         watch.see(Progress::Step("making it known"));
         self.make_known(key, &journal, Announcement { object, terms, journal: journal.clone(), written: None }).await
+    }
+
+    /// Custodians take no shares of an owner who cannot pay for what they are about; better to hear that beforehand, and why.
+    async fn check_balance(&self, key: &AccountKey, publication: &Publication) -> Result<(), ClientError> {
+        let account = key.account();
+        // What the transaction cannot be shorter than; the ledger tells what is missing then.
+        let description = publication.description.as_ref().map_or(0, |description| description.to_bytes().len());
+        let bytes = HOLDERS * SHARE_BYTES_MIN + description;
+        let needed = ledger::transaction_fee(&self.genesis().await?.fees, bytes).unwrap_or(u64::MAX);
+        let available = self.account(&account).await?.balance;
+        if available < needed { Err(ClientError::Balance { account, available, needed }) } else { Ok(()) }
     }
 
     async fn make_known(
@@ -312,6 +332,43 @@ fn check_files(publication: &Publication) -> Result<u64, FileError> {
     Ok(length.len())
 }
 
+/// Samples are published in clear: one that is the data itself would give away what is about to be sealed.
+async fn check_sample(publication: &Publication, bytes: u64) -> Result<(), ClientError> {
+    let Some(sample) = publication.sample.clone() else { return Ok(()) };
+    let data = publication.file.clone();
+    blocking("compare the sample with the data", move || {
+        if is_same(&data, &sample, bytes)? {
+            let reason = format!("it is what {} holds, and a sample is published in clear", data.display());
+            return Err(FileError::whole(&sample, reason).into());
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Whether two files hold the same bytes; one of them has so many.
+fn is_same(left: &Path, right: &Path, bytes: u64) -> Result<bool, FileError> {
+    let open = |path| File::open(path).map_err(|cause| FileError::read(path, cause));
+    let (left_file, right_file) = (open(left)?, open(right)?);
+    if right_file.metadata().map_err(|cause| FileError::read(right, cause))?.len() != bytes {
+        return Ok(false);
+    }
+    let (mut left_bytes, mut right_bytes) = (BufReader::new(left_file), BufReader::new(right_file));
+    loop {
+        let one = left_bytes.fill_buf().map_err(|cause| FileError::read(left, cause))?;
+        let other = right_bytes.fill_buf().map_err(|cause| FileError::read(right, cause))?;
+        let compared = one.len().min(other.len());
+        if compared == 0 {
+            return Ok(one.is_empty() && other.is_empty());
+        }
+        if one[..compared] != other[..compared] {
+            return Ok(false);
+        }
+        left_bytes.consume(compared);
+        right_bytes.consume(compared);
+    }
+}
+
 /// What every WebAssembly module and component begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
 
@@ -397,6 +454,33 @@ mod tests {
         assert!(refused(ObjectKind::Program, &text).contains("not a WebAssembly file"));
         std::fs::write(&text, "").unwrap();
         assert!(refused(ObjectKind::Program, &text).contains("not a WebAssembly file"));
+    }
+
+    #[tokio::test]
+    async fn the_data_is_no_sample_of_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        // Longer than what is read at a time.
+        let mut bytes = vec![7; 20_000];
+        let data = file("data", &bytes);
+        let copy = file("copy", &bytes);
+        bytes[19_999] = 8;
+        let (dummy, short) = (file("dummy", &bytes), file("short", &bytes[..5]));
+        let check = async |sample: &Path| {
+            let sample = Some(sample.to_owned());
+            let (kind, file, terms) = (ObjectKind::Data, data.clone(), TermsDraft::default());
+            check_sample(&Publication { kind, file, terms, description: None, sample }, 20_000).await
+        };
+        for same in [&data, &copy] {
+            let error = check(same).await.unwrap_err().to_string();
+            assert!(error.contains("a sample is published in clear"), "{error}");
+        }
+        check(&dummy).await.unwrap();
+        check(&short).await.unwrap();
     }
 
     #[test]

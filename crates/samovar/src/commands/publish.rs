@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use client::{Publication, Published, TermsDraft, Trust, describe_terms, read_description};
-use model::ObjectKind;
+use model::{Canonical as _, ObjectKind};
 use sandbox::{Metering, Sandbox, SandboxConfig};
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use super::{connect, load_key};
 use crate::{
     cli::{Kind, Publish},
     failure::Failure,
-    ui::{Answer, Phases, notes, print_warning, with_trust},
+    ui::{Answer, Phases, notes, print_warning, tell, with_trust},
 };
 
 /// What every WebAssembly file begins with.
@@ -29,6 +29,9 @@ pub(crate) async fn publish(args: &Publish) -> Result<Answer, Failure> {
         description: args.describe.as_deref().map(read_description).transpose()?,
         sample: args.sample.clone(),
     };
+    let description_bytes = publication.description.as_ref().map(|description| description.to_bytes().len() as u64);
+    let sample_bytes =
+        args.sample.as_deref().and_then(|sample| std::fs::metadata(sample).ok()).map(|about| about.len());
     let key = load_key(&args.signing)?;
     if args.kind == Kind::Program && !args.untried {
         let file = args.file.clone();
@@ -40,9 +43,12 @@ pub(crate) async fn publish(args: &Publish) -> Result<Answer, Failure> {
     let published = client.publish(&key, &publication, &watch).await?;
     let trust = client.trust().await?;
     if !args.signing.output().json {
-        // On stderr, so that stdout is the id alone and can be put into a variable.
-        eprintln!("published {kind} of {}", key.account());
-        eprint!("{}", summary(&published, kind, &trust));
+        // On stderr, so that stdout is the id alone and can be put into a variable. The id stands here, too: it was paid for.
+        let mut text = format!("published {kind} {} of {}\n", published.object, key.account());
+        for (what, bytes) in [("description", description_bytes), ("sample", sample_bytes)] {
+            text.extend(bytes.map(|bytes| format!("  {what}: published in clear, {bytes} bytes\n")));
+        }
+        tell((text + &summary(&published, kind, &trust)).trim_end());
     }
     let json = json!({
         "object": published.object,
@@ -52,6 +58,7 @@ pub(crate) async fn publish(args: &Publish) -> Result<Answer, Failure> {
         "threshold": published.threshold,
         "custodians": published.custodians,
         "copies": published.copies,
+        "in_clear": { "description_bytes": description_bytes, "sample_bytes": sample_bytes },
     });
     Ok(Answer::new(with_trust(json, &trust), published.object.to_string()))
 }

@@ -12,7 +12,7 @@ use crate::{
     at_once, attack_lying_api, guests,
     harness::{Network, Options, SAMOVAR, get, poll},
     interop::{others_agree, others_refuse},
-    openapi, suspicion,
+    openapi, publishing, suspicion,
 };
 
 /// A network with three funded accounts.
@@ -127,7 +127,7 @@ fn the_demo_holds() {
 fn stories_on_four_processes() {
     let _alone = alone();
     let world = World::new();
-    let stories: [(&str, fn(&World)); 20] = [
+    let stories: [(&str, fn(&World)); 22] = [
         ("a task from door to door", a_task_from_door_to_door),
         ("evidence beside a proof is judged again or refused", evidence_beside_a_proof_is_judged_again_or_refused),
         ("what terms forbid is refused and costs nothing", what_terms_forbid_is_refused_and_costs_nothing),
@@ -137,6 +137,8 @@ fn stories_on_four_processes() {
         ("an interrupted requester pays once", an_interrupted_requester_pays_once),
         ("one folder is paid for once", at_once::one_folder_is_paid_for_once),
         ("one key serves many commands", at_once::one_key_serves_many_commands),
+        ("an owner is told before and after", publishing::an_owner_is_told_before_and_after),
+        ("what was paid for is named", publishing::what_was_paid_for_is_named_if_stdout_is_full),
         ("an interrupted publication is published once", an_interrupted_publication_is_published_once),
         ("components, binary files and several inputs", components_binary_files_and_several_inputs),
         ("a node that is down is passed over", a_node_that_is_down_is_passed_over),
