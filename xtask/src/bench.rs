@@ -165,11 +165,27 @@ fn whole(value: u64) -> String {
 
 fn table(rows: &[Row]) -> String {
     let mut text = String::from("| what | measured | against | ratio | goal |\n|---|---|---|---|---|\n");
-    for Row { what, value, peer, ratio, goal } in rows {
+    for row in rows {
+        let Row { what, value, peer, ratio, goal } = row;
+        let missed = if row.is_missed() { ": **missed**" } else { "" };
         // Writing to a string does not fail.
-        let _ = writeln!(text, "| {what} | {value} | {peer} | {ratio} | {goal} |");
+        let _ = writeln!(text, "| {what} | {value} | {peer} | {ratio} | {goal}{missed} |");
     }
     text
+}
+
+impl Row {
+    /// Whether the number that the goal is about, the ratio if there is one, is on its wrong side.
+    fn is_missed(&self) -> bool {
+        let number = |text: &str| text.split(' ').next().and_then(|text| text.replace(',', "").parse::<f64>().ok());
+        let measured = number(if self.ratio.is_empty() { &self.value } else { &self.ratio });
+        let bound = self.goal.split_once(' ').and_then(|(sign, bound)| Some((sign, number(bound)?)));
+        match (measured, bound) {
+            (Some(measured), Some(("<" | "≤", bound))) => measured > bound,
+            (Some(measured), Some((">" | "≥", bound))) => measured < bound,
+            _ => false,
+        }
+    }
 }
 
 /// Processor, cores and kernel, as the system names them, and how busy it is.
@@ -427,5 +443,23 @@ impl Drop for LocalNetwork {
             let _ = node.wait();
         }
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_goal_is_marked() {
+        let missed = |value: &str, ratio: &str, goal: &str| {
+            let [value, ratio, goal] = [value, ratio, goal].map(str::to_owned);
+            Row { what: String::new(), value, peer: String::new(), ratio, goal }.is_missed()
+        };
+        assert!(missed("188 MiB/s", "0.200", "≥ 0.5") && !missed("188 MiB/s", "0.600", "≥ 0.5"));
+        assert!(missed("2,100 ms", "", "< 2,000 ms") && !missed("462 ms", "", "< 2,000 ms"));
+        assert!(missed("1,600 ms", "", "< 1,500 ms now, < 500 ms then"));
+        assert!(missed("900 /s", "", "> 1,000") && !missed("1,555 /s", "", "> 1,000"));
+        assert!(!missed("127 ms", "", ""));
     }
 }

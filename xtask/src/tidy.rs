@@ -15,6 +15,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     layers(&metadata, &mut findings)?;
     engine(&metadata, &mut findings)?;
     licences(&mut findings)?;
+    reasons(&mut findings)?;
     leftovers(&files, &mut findings);
     purposes(&files, &mut findings);
     links(&files, &mut findings);
@@ -110,6 +111,20 @@ fn licences(findings: &mut Vec<String>) -> anyhow::Result<()> {
             findings.push(format!(
                 "Cargo.lock: {package} is under '{licence}', which is not on the list of permissive licences"
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Every dependency says why it is here.
+fn reasons(findings: &mut Vec<String>) -> anyhow::Result<()> {
+    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let section = manifest.lines().skip_while(|line| *line != "[workspace.dependencies]").skip(1);
+    for line in section.take_while(|line| !line.starts_with('[')) {
+        let is_foreign = line.contains(" = ") && !line.starts_with('#') && !line.contains("path = ");
+        if is_foreign && !line.contains("# ") {
+            let name = line.split(' ').next().unwrap_or_default();
+            findings.push(format!("Cargo.toml: {name} does not say why it is here; write the reason behind it"));
         }
     }
     Ok(())

@@ -156,7 +156,7 @@ impl AppraisalPolicy {
     }
 }
 
-/// How shares of keys must be spread (DESIGN.md 4, Custody).
+/// How shares of keys must be spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CustodyMode {
