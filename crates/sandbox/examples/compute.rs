@@ -6,7 +6,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sandbox::{CHUNK_BYTES, Compiled, Input, Inputs, Job, Limits, Metering, Outcome, Phase, Sandbox, SandboxConfig};
+use sandbox::{
+    CHUNK_BYTES, Compiled, Input, Inputs, Job, Limits, Metering, Outcome, Phase, Sandbox, SandboxConfig, Watch,
+};
 use wasmtime::{Engine, Instance, Module, Store};
 
 const COMPUTE: &[u8] = include_bytes!("../../../guests/compute.wasm");
@@ -44,7 +46,7 @@ fn measure() -> Result<serde_json::Value> {
     let start = starts(&sandbox)?;
     let stream = stream(&sandbox)?;
     let asked = Instant::now();
-    sandbox.compile(REGRESSION, Metering::None)?;
+    sandbox.compile(REGRESSION, Metering::None, None)?;
     let compiled = asked.elapsed();
 
     let ratio = sandboxed.as_secs_f64() / bare.as_secs_f64();
@@ -70,7 +72,7 @@ fn row(what: &str, value: f64, unit: &str) -> serde_json::Value {
 fn compute(sandbox: &Sandbox) -> Result<(Duration, Duration)> {
     let engine = Engine::default();
     let module = Module::from_binary(&engine, COMPUTE)?;
-    let program = sandbox.compile(COMPUTE, Metering::None)?;
+    let program = sandbox.compile(COMPUTE, Metering::None, None)?;
     let (mut bare, mut sandboxed) = (Duration::MAX, Duration::MAX);
     for _ in 0..COMPUTE_RUNS {
         bare = bare.min(run_bare(&engine, &module)?);
@@ -88,7 +90,7 @@ fn run_bare(engine: &Engine, module: &Module) -> Result<Duration> {
 }
 
 fn starts(sandbox: &Sandbox) -> Result<Times> {
-    let program = sandbox.compile(TRIVIAL, Metering::None)?;
+    let program = sandbox.compile(TRIVIAL, Metering::None, None)?;
     let mut best = Times { whole: Duration::MAX, guest: Duration::MAX };
     for _ in 0..START_RUNS {
         // The worker ahead gets time to be ready, as it has between two tasks.
@@ -100,7 +102,7 @@ fn starts(sandbox: &Sandbox) -> Result<Times> {
 }
 
 fn stream(sandbox: &Sandbox) -> Result<Duration> {
-    let program = sandbox.compile(TRIVIAL, Metering::None)?;
+    let program = sandbox.compile(TRIVIAL, Metering::None, None)?;
     let input = Input { name: "input".into(), bytes: STREAM_BYTES, chunk_bytes: CHUNK_BYTES };
     let mut best = Duration::MAX;
     for _ in 0..STREAM_RUNS {
@@ -118,10 +120,11 @@ struct Times {
 fn run(sandbox: &Sandbox, program: &Compiled, job: &Job, inputs: &mut dyn Inputs) -> Result<Times> {
     let asked = Instant::now();
     let (mut started, mut finished) = (asked, asked);
-    let outcome = sandbox.run_observed(program, job, inputs, &mut |phase| match phase {
+    let mut observe = |phase| match phase {
         Phase::Started => started = Instant::now(),
         Phase::Finished => finished = Instant::now(),
-    })?;
+    };
+    let outcome = sandbox.run(program, job, inputs, Watch { observe: Some(&mut observe), ..Watch::default() })?;
     match outcome {
         Outcome::Exited(output) if output.exit_code == 0 => {
             Ok(Times { whole: asked.elapsed(), guest: finished.duration_since(started) })

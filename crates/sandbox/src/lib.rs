@@ -42,7 +42,7 @@ pub use error::{CompileError, JobError, SandboxError};
 pub use guest::is_output_path;
 pub use job::{CHUNK_BYTES, Input, Inputs, Job, Limits, Metering, PlainInput, PlainInputs};
 pub use outcome::{InputFailure, Limit, Outcome, Output, OutputFile, Trap};
-pub use sandbox::{ChildProgram, Compiled, Phase, Sandbox, SandboxConfig};
+pub use sandbox::{ChildProgram, Compiled, Phase, Sandbox, SandboxConfig, Watch};
 pub use worker::worker_main;
 #[doc(hidden)]
 pub use worker::worker_main_with;

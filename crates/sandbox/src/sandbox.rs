@@ -82,7 +82,24 @@ struct Code {
     bytes: u64,
 }
 
-/// How far a run has come; see [`Sandbox::run_observed`].
+/// How the caller of a run looks on.
+#[derive(Default)]
+pub struct Watch<'a> {
+    /// When the caller has no more time: the guest is killed then, whatever it has left.
+    pub until: Option<Instant>,
+    /// Is told when the run has come how far.
+    pub observe: Option<&'a mut dyn FnMut(Phase)>,
+}
+
+impl Watch<'_> {
+    fn see(&mut self, phase: Phase) {
+        if let Some(observe) = &mut self.observe {
+            observe(phase);
+        }
+    }
+}
+
+/// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The code is mapped, the worker is confined, the guest starts.
@@ -108,24 +125,12 @@ impl Sandbox {
     }
 
     /// Compiles a WASI 0.1 module or a WASI 0.2 component. Takes about one to two seconds per megabyte, unless the same program
-    /// was compiled lately.
+    /// was compiled lately; `until` is when the caller has no more.
     ///
     /// # Errors
-    /// Says whether the module is at fault: [`CompileError::guest_at_fault`].
-    pub fn compile(&self, module: &[u8], metering: Metering) -> Result<Compiled, CompileError> {
-        self.compile_until(module, metering, None)
-    }
-
-    /// The same, and gives up when the caller has no more time.
-    ///
-    /// # Errors
-    /// As [`Self::compile`]; [`SandboxError::Stopped`].
-    pub fn compile_until(
-        &self,
-        module: &[u8],
-        metering: Metering,
-        until: Option<Instant>,
-    ) -> Result<Compiled, CompileError> {
+    /// Says whether the module is at fault: [`CompileError::guest_at_fault`]. [`SandboxError::Stopped`] if the caller's time is
+    /// over.
+    pub fn compile(&self, module: &[u8], metering: Metering, until: Option<Instant>) -> Result<Compiled, CompileError> {
         let bytes = module.len() as u64;
         if bytes > self.module_bytes_max {
             return Err(CompileError::TooLarge { bytes, bytes_max: self.module_bytes_max });
@@ -171,52 +176,20 @@ impl Sandbox {
     /// `inputs` takes.
     ///
     /// # Errors
-    /// The guest is never at fault for an error; what a guest can do wrong is in [`Outcome`].
-    pub fn run(&self, program: &Compiled, job: &Job, inputs: &mut dyn Inputs) -> Result<Outcome, SandboxError> {
-        self.run_until(program, job, inputs, None)
-    }
-
-    /// The same, and kills the guest when the caller has no more time, whatever the guest has left.
-    ///
-    /// # Errors
-    /// As [`Self::run`]; [`SandboxError::Stopped`].
-    pub fn run_until(
+    /// The guest is never at fault for an error; what a guest can do wrong is in [`Outcome`]. [`SandboxError::Stopped`] if the
+    /// caller's time is over.
+    pub fn run(
         &self,
         program: &Compiled,
         job: &Job,
         inputs: &mut dyn Inputs,
-        until: Option<Instant>,
-    ) -> Result<Outcome, SandboxError> {
-        self.run_watched(program, job, inputs, until, &mut |_| ())
-    }
-
-    /// The same, and tells `observe` when it has come how far.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub fn run_observed(
-        &self,
-        program: &Compiled,
-        job: &Job,
-        inputs: &mut dyn Inputs,
-        observe: &mut dyn FnMut(Phase),
-    ) -> Result<Outcome, SandboxError> {
-        self.run_watched(program, job, inputs, None, observe)
-    }
-
-    fn run_watched(
-        &self,
-        program: &Compiled,
-        job: &Job,
-        inputs: &mut dyn Inputs,
-        until: Option<Instant>,
-        observe: &mut dyn FnMut(Phase),
+        mut watch: Watch<'_>,
     ) -> Result<Outcome, SandboxError> {
         job.check()?;
         let mut run = self.start(program, job)?;
-        run.time.callers_end = until;
-        observe(Phase::Started);
-        let outcome = run.attend(inputs, observe);
+        run.time.callers_end = watch.until;
+        watch.see(Phase::Started);
+        let outcome = run.attend(inputs, &mut watch);
         self.nursery.bury(run.worker);
         outcome
     }
@@ -416,9 +389,9 @@ impl<'j> Run<'j> {
         }
     }
 
-    fn attend(&mut self, inputs: &mut dyn Inputs, observe: &mut dyn FnMut(Phase)) -> Result<Outcome, SandboxError> {
+    fn attend(&mut self, inputs: &mut dyn Inputs, watch: &mut Watch<'_>) -> Result<Outcome, SandboxError> {
         let attended = self.until_finished(inputs);
-        observe(Phase::Finished);
+        watch.see(Phase::Finished);
         let outcome = attended.and_then(|attended| match attended {
             Attended::InputFailed(failure) => Ok(Outcome::InputFailed(failure)),
             Attended::Finished(Ending::Limit(limit)) => Ok(Outcome::LimitReached(limit)),

@@ -22,7 +22,7 @@ use model::{
     Assignment, Completion, FactKind, FailureClass, ObjectId, Outcome, PublishedObject, Receipt, Record, Release,
     ResultSeal, Signed, StorageAck, Task, TaskId, api::Phase,
 };
-use sandbox::{CompileError, Compiled, Sandbox, SandboxError};
+use sandbox::{CompileError, Compiled, Sandbox, SandboxError, Watch};
 
 use self::open::{Sealed, SealedInputs};
 use crate::{
@@ -275,7 +275,7 @@ impl Executor {
         let work = move || {
             let plaintext = open::program(&sealed, &opener)?;
             let given = until.saturating_duration_since(Instant::now());
-            let compiled = sandbox.compile_until(&plaintext, metering, Some(until));
+            let compiled = sandbox.compile(&plaintext, metering, Some(until));
             compiled.map_err(|cause| Failure::new(not_compiled(&cause, given >= fair), cause))
         };
         let compiled = tokio::task::spawn_blocking(work).await.map_err(Failure::node)?;
@@ -285,8 +285,11 @@ impl Executor {
     /// Runs the program on its inputs. Whose fault it is that one cannot be read, the inputs know.
     async fn run(&self, run: &Run, program: Compiled, mut inputs: SealedInputs) -> Result<Ran, Failure> {
         self.progress.note(run.id(), Phase::Running, "");
-        let (sandbox, job, until) = (self.sandbox.clone(), job(run, &inputs), run.until);
-        let work = move || (sandbox.run_until(&program, &job, &mut inputs, Some(until)), inputs.fault());
+        let (sandbox, job, until) = (self.sandbox.clone(), job(run, &inputs), Some(run.until));
+        let work = move || {
+            let outcome = sandbox.run(&program, &job, &mut inputs, Watch { until, ..Watch::default() });
+            (outcome, inputs.fault())
+        };
         let (outcome, fault) = tokio::task::spawn_blocking(work).await.map_err(Failure::node)?;
         Ok(Ran { outcome: outcome.map_err(Failure::node)?, fault })
     }

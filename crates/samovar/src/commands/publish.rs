@@ -81,7 +81,8 @@ fn check_compiles(file: &Path) -> Result<(), Failure> {
     let Some(module) = short.then(|| std::fs::read(file).ok()).flatten().filter(|it| it.starts_with(WASM_MAGIC)) else {
         return Ok(());
     };
-    let compiled = Sandbox::new(SandboxConfig::this_program()).map(|sandbox| sandbox.compile(&module, Metering::None));
+    let compiled =
+        Sandbox::new(SandboxConfig::this_program()).map(|sandbox| sandbox.compile(&module, Metering::None, None));
     match compiled {
         Ok(Ok(_)) => {}
         Ok(Err(cause)) if cause.guest_at_fault() => {

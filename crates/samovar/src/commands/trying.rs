@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use sandbox::{Input, Job, Limit, Outcome, Output, PlainInput, PlainInputs, Sandbox, SandboxConfig};
+use sandbox::{Input, Job, Limit, Outcome, Output, PlainInput, PlainInputs, Sandbox, SandboxConfig, Watch};
 use serde_json::{Value, json};
 
 use super::{check_names, connect_to, on_runtime};
@@ -55,8 +55,9 @@ fn attempt(args: &Try) -> Result<ExitCode, Failure> {
     if is_shown(args.output) && module.len() > LARGE_MODULE {
         tell("  compiling");
     }
-    let compiled =
-        sandbox.compile(&module, metering(args.limits.metering)).map_err(|cause| Failure::of(&cause, WHAT_RUNS))?;
+    let compiled = sandbox
+        .compile(&module, metering(args.limits.metering), None)
+        .map_err(|cause| Failure::of(&cause, WHAT_RUNS))?;
     let compiled_ms = started.elapsed().as_millis() as u64;
     let started = Instant::now();
     let outcome = sandbox
@@ -64,6 +65,7 @@ fn attempt(args: &Try) -> Result<ExitCode, Failure> {
             &compiled,
             &job(args, &files)?,
             &mut PlainInputs::new(files.into_iter().map(|file| PlainInput::File(file.file)).collect()),
+            Watch::default(),
         )
         .map_err(|cause| Failure::of(&cause, "this is no fault of the program; try again"))?;
     let times = json!({ "compile": compiled_ms, "run": started.elapsed().as_millis() as u64 });

@@ -1,14 +1,14 @@
 //! Workers and compilers that were taken over. Each tries one thing at the moment when a guest would run or a module is
 //! compiled, and is killed; or earlier, while it waits, when the file system is out of reach already.
 
-use sandbox::{CompileError, Compiled, Metering, Outcome, Sandbox, SandboxConfig, SandboxError};
+use sandbox::{CompileError, Compiled, Metering, Outcome, Sandbox, SandboxConfig, SandboxError, Watch};
 
 use crate::support::{Nothing, child, compile, config, exited, guest, job};
 
 fn attempt(act: &str) -> Result<Outcome, SandboxError> {
     let taken_over = SandboxConfig { worker: child(&["worker", act]), ..config() };
     let sandbox = Sandbox::new(taken_over).expect("the sandbox starts");
-    sandbox.run(&compile(&guest("")), &job(), &mut Nothing)
+    sandbox.run(&compile(&guest("")), &job(), &mut Nothing, Watch::default())
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_worker_that_panics_says_where_and_not_what() {
 
 fn compiling(args: &[&str]) -> Result<Compiled, CompileError> {
     let taken_over = SandboxConfig { compiler: child(args), ..config() };
-    Sandbox::new(taken_over).expect("the sandbox starts").compile(&guest(""), Metering::None)
+    Sandbox::new(taken_over).expect("the sandbox starts").compile(&guest(""), Metering::None, None)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Workers and compilers that were taken over and now lie to the parent. Nothing that they say may reach further than
 //! an error, and no announcement of theirs may make the parent reserve memory.
 
-use sandbox::{CompileError, Metering, Sandbox, SandboxConfig, SandboxError};
+use sandbox::{CompileError, Metering, Sandbox, SandboxConfig, SandboxError, Watch};
 
 use crate::guests::COUNT;
 use crate::support::{child, compile, config, guest, job_with};
@@ -9,7 +9,7 @@ use crate::support::{child, compile, config, guest, job_with};
 fn lied(lie: &str) -> SandboxError {
     let sandbox = Sandbox::new(SandboxConfig { worker: child(&["liar", lie]), ..config() }).expect("it starts");
     let (job, mut bytes) = job_with(&[("input", &[1; 10])]);
-    sandbox.run(&compile(COUNT), &job, &mut bytes).expect_err("a lie is no outcome")
+    sandbox.run(&compile(COUNT), &job, &mut bytes, Watch::default()).expect_err("a lie is no outcome")
 }
 
 fn check(lies: &[&str], because: &str) {
@@ -64,7 +64,7 @@ fn no_output_file_can_land_outside_of_its_directory() {
 fn a_compiler_that_hands_over_nothing_is_found_out() {
     let liar = child(&["liar", "no-code"]);
     let sandbox = Sandbox::new(SandboxConfig { compiler: liar, ..config() }).expect("it starts");
-    match sandbox.compile(&guest(""), Metering::None) {
+    match sandbox.compile(&guest(""), Metering::None, None) {
         Err(CompileError::Sandbox(SandboxError::Misbehaved(why))) => assert!(why.contains("compiled nothing"), "{why}"),
         other => panic!("{other:?}"),
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use sandbox::{CompileError, Inputs, Job, Limit, Limits, Metering, Outcome, Sandbox, SandboxConfig, SandboxError};
+use sandbox::{
+    CompileError, Inputs, Job, Limit, Limits, Metering, Outcome, Sandbox, SandboxConfig, SandboxError, Watch,
+};
 
 use crate::guests::COUNT;
 use crate::support::{Bytes, Nothing, child, compile, config, exited, guest, job, job_with, run, sandbox, wat};
@@ -128,7 +130,7 @@ fn reading_again_and_again_buys_a_guest_no_time() {
     job.limits.run_ms = 500;
     let compiled = compile(&wat(READS_FOR_EVER));
     let started = std::time::Instant::now();
-    let outcome = sandbox().run(&compiled, &job, &mut Slow(bytes)).expect("the sandbox works");
+    let outcome = sandbox().run(&compiled, &job, &mut Slow(bytes), Watch::default()).expect("the sandbox works");
     assert_eq!(outcome, Outcome::LimitReached(Limit::Time));
     assert!(started.elapsed() < std::time::Duration::from_secs(10));
 }
@@ -140,7 +142,7 @@ fn handing_over_the_output_is_part_of_the_guest_s_time() {
     let (mut job, mut bytes) = job_with(&[("input", &[1; 10])]);
     job.limits.run_ms = 300;
     let started = Instant::now();
-    let outcome = slow.run(&compile(COUNT), &job, &mut bytes).expect("the sandbox works");
+    let outcome = slow.run(&compile(COUNT), &job, &mut bytes, Watch::default()).expect("the sandbox works");
     assert_eq!(outcome, Outcome::LimitReached(Limit::Time));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
@@ -172,7 +174,7 @@ fn thousands_of_files_are_handed_over_in_time_or_not_at_all() {
     let run = |run_ms| {
         let job = limited(|limits| (limits.run_ms, limits.output_bytes) = (run_ms, 64 << 20));
         let started = Instant::now();
-        let outcome = sandbox().run(&compiled, &job, &mut Nothing).expect("the sandbox works");
+        let outcome = sandbox().run(&compiled, &job, &mut Nothing, Watch::default()).expect("the sandbox works");
         assert!(started.elapsed() < Duration::from_millis(run_ms) + Duration::from_secs(10), "{:?}", started.elapsed());
         outcome
     };
@@ -185,7 +187,7 @@ fn thousands_of_files_are_handed_over_in_time_or_not_at_all() {
 fn a_caller_without_time_has_the_guest_killed_and_nobody_blamed() {
     let started = Instant::now();
     let until = Some(started + Duration::from_millis(300));
-    let stopped = sandbox().run_until(&compile(&guest(FOR_EVER)), &job(), &mut Nothing, until);
+    let stopped = sandbox().run(&compile(&guest(FOR_EVER)), &job(), &mut Nothing, Watch { until, ..Watch::default() });
     assert!(matches!(stopped, Err(SandboxError::Stopped)), "{stopped:?}");
     assert!(started.elapsed() < Duration::from_secs(10));
 }
@@ -194,7 +196,7 @@ fn a_caller_without_time_has_the_guest_killed_and_nobody_blamed() {
 fn a_guest_that_has_less_time_than_its_caller_is_at_fault() {
     let job = limited(|limits| limits.run_ms = 200);
     let until = Some(Instant::now() + Duration::from_secs(60));
-    let outcome = sandbox().run_until(&compile(&guest(FOR_EVER)), &job, &mut Nothing, until);
+    let outcome = sandbox().run(&compile(&guest(FOR_EVER)), &job, &mut Nothing, Watch { until, ..Watch::default() });
     assert_eq!(outcome.expect("the sandbox works"), Outcome::LimitReached(Limit::Time));
 }
 
@@ -203,7 +205,7 @@ fn a_caller_without_time_has_the_compiler_killed() {
     let mute = Sandbox::new(SandboxConfig { compiler: child(&["mute"]), ..config() }).expect("it starts");
     let started = Instant::now();
     let until = Some(started + Duration::from_millis(300));
-    let stopped = mute.compile_until(&guest(""), Metering::None, until);
+    let stopped = mute.compile(&guest(""), Metering::None, until);
     assert!(matches!(stopped, Err(CompileError::Sandbox(SandboxError::Stopped))), "{stopped:?}");
     assert!(started.elapsed() < Duration::from_secs(10));
 }

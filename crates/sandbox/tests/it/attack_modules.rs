@@ -5,7 +5,7 @@ use sandbox::{CompileError, Metering, Sandbox, SandboxConfig};
 use crate::support::{config, guest, sandbox, wat};
 
 fn refusal(module: &[u8]) -> CompileError {
-    let error = sandbox().compile(module, Metering::None).expect_err("the module is refused");
+    let error = sandbox().compile(module, Metering::None, None).expect_err("the module is refused");
     assert!(error.guest_at_fault(), "{error}");
     error
 }
@@ -75,7 +75,7 @@ fn memories_beyond_four_gigabytes_are_refused() {
 #[test]
 fn a_module_larger_than_allowed_is_not_even_looked_at() {
     let small = Sandbox::new(SandboxConfig { module_bytes_max: 10, ..config() }).expect("the sandbox starts");
-    let error = small.compile(&guest(""), Metering::None).expect_err("too large");
+    let error = small.compile(&guest(""), Metering::None, None).expect_err("too large");
     assert!(matches!(error, CompileError::TooLarge { bytes_max: 10, .. }), "{error}");
 }
 
@@ -87,6 +87,6 @@ fn a_module_that_compiles_for_ever_is_given_up() {
     let function =
         format!("(func (result i32) i32.const 0 {})", add.replace("(i32.add (i32.const 1))", "i32.const 1 i32.add"));
     let module = wat(&format!("(module (func (export \"_start\")) {})", function.repeat(1000)));
-    let error = hasty.compile(&module, Metering::None).expect_err("too slow");
+    let error = hasty.compile(&module, Metering::None, None).expect_err("too slow");
     assert!(matches!(error, CompileError::TooSlow(1)), "{error}");
 }

@@ -1,6 +1,6 @@
 //! Children that are no workers at all, and sources of data that fail or lie.
 
-use sandbox::{ChildProgram, CompileError, Inputs, Metering, Outcome, Sandbox, SandboxConfig, SandboxError};
+use sandbox::{ChildProgram, CompileError, Inputs, Metering, Outcome, Sandbox, SandboxConfig, SandboxError, Watch};
 
 use crate::guests::COUNT;
 use crate::support::{child, compile, config, exited, guest, job_with, sandbox};
@@ -23,7 +23,7 @@ fn a_program_that_is_no_worker_is_found_out_at_once() {
 #[test]
 fn a_program_that_is_no_compiler_compiles_nothing() {
     let sandbox = Sandbox::new(SandboxConfig { compiler: child(&["neither"]), ..config() }).expect("it starts");
-    let error = sandbox.compile(&guest(""), Metering::None).expect_err("there is no compiler");
+    let error = sandbox.compile(&guest(""), Metering::None, None).expect_err("there is no compiler");
     assert!(matches!(error, CompileError::CompilerDied(_)), "{error:?}");
 }
 
@@ -46,7 +46,8 @@ fn a_chunk_that_cannot_be_had_ends_the_run_and_says_why() {
     let program = compile(COUNT);
     for good_chunks in [0, 1, 7] {
         let (job, _) = job_with(&[("a", &[1; 10]), ("input", &[1; 10_000])]);
-        match sandbox().run(&program, &job, &mut Failing { good_chunks }).expect("the sandbox works") {
+        match sandbox().run(&program, &job, &mut Failing { good_chunks }, Watch::default()).expect("the sandbox works")
+        {
             Outcome::InputFailed(failure) => {
                 assert_eq!(failure.input, 1);
                 assert_eq!(failure.index, good_chunks);
@@ -89,11 +90,14 @@ fn a_worker_that_dies_in_the_middle_of_a_run_is_not_the_guest_s_fault() {
     let worker = child(&["worker", "victim"]);
     let sandbox = Sandbox::new(SandboxConfig { worker, ..config() }).expect("it starts");
     let (job, _) = job_with(&[("input", &[1; 10_000])]);
-    match sandbox.run(&compile(COUNT), &job, &mut Killing) {
+    match sandbox.run(&compile(COUNT), &job, &mut Killing, Watch::default()) {
         Err(SandboxError::WorkerDied(how)) => assert_eq!(how, "signal 9"),
         other => panic!("{other:?}"),
     }
     // The worker that waited ahead was killed too; a run after that gets a new one.
     let (job, mut bytes) = job_with(&[("input", &[1; 10_000])]);
-    assert_eq!(*exited(sandbox.run(&compile(COUNT), &job, &mut bytes).expect("it works")).stdout, b"10000\n");
+    assert_eq!(
+        *exited(sandbox.run(&compile(COUNT), &job, &mut bytes, Watch::default()).expect("it works")).stdout,
+        b"10000\n"
+    );
 }

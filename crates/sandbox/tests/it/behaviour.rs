@@ -2,6 +2,7 @@
 
 use sandbox::{
     CHUNK_BYTES, Input, Inputs, Job, JobError, Limit, Limits, Metering, Outcome, PlainInput, PlainInputs, SandboxError,
+    Watch,
 };
 
 use crate::guests::{COUNT, LOOP, MEMORY, OUTPUT, RECORDS, REGRESSION, TRAP};
@@ -73,14 +74,14 @@ fn any_exit_code_is_an_end() {
 fn arguments_and_inputs_arrive() {
     let (mut job, mut bytes) = job_with(&[("input", &[5; 12_345])]);
     job.args = vec!["first".into(), String::new(), "dritt ä".into()];
-    let output = exited(sandbox().run(&compile(COUNT), &job, &mut bytes).expect("the sandbox works"));
+    let output = exited(sandbox().run(&compile(COUNT), &job, &mut bytes, Watch::default()).expect("the sandbox works"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "first\n\ndritt ä\n12345\n");
 }
 
 #[test]
 fn an_empty_input_is_an_empty_file() {
     let (job, mut bytes) = job_with(&[("input", b"")]);
-    let output = exited(sandbox().run(&compile(COUNT), &job, &mut bytes).expect("the sandbox works"));
+    let output = exited(sandbox().run(&compile(COUNT), &job, &mut bytes, Watch::default()).expect("the sandbox works"));
     assert_eq!(*output.stdout, b"0\n");
 }
 
@@ -103,7 +104,8 @@ fn the_guests_in_the_tree_reach_the_limits_they_are_named_for() {
 #[test]
 fn a_regression_on_real_records_finds_what_it_should() {
     let (job, mut bytes) = job_with(&[("records.csv", RECORDS)]);
-    let output = exited(sandbox().run(&compile(REGRESSION), &job, &mut bytes).expect("the sandbox works"));
+    let output =
+        exited(sandbox().run(&compile(REGRESSION), &job, &mut bytes, Watch::default()).expect("the sandbox works"));
     assert_eq!(output.exit_code, 0, "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let accuracy = text.lines().find(|line| line.starts_with("accuracy")).expect("it is printed");
@@ -121,7 +123,7 @@ fn plain_inputs_come_from_files_and_from_memory() {
     for input in [PlainInput::File(file), PlainInput::Bytes(RECORDS.to_vec())] {
         let declared = Input { name: "input".into(), bytes: RECORDS.len() as u64, chunk_bytes: CHUNK_BYTES };
         let job = Job { inputs: vec![declared], ..job() };
-        let outcome = sandbox().run(&compile(COUNT), &job, &mut PlainInputs::new(vec![input]));
+        let outcome = sandbox().run(&compile(COUNT), &job, &mut PlainInputs::new(vec![input]), Watch::default());
         assert_eq!(*exited(outcome.expect("the sandbox works")).stdout, format!("{}\n", RECORDS.len()).into_bytes());
     }
 }
@@ -143,7 +145,8 @@ fn an_input_larger_than_any_memory_here_is_streamed() {
     let declared = Input { name: "input".into(), bytes: BYTES, chunk_bytes: CHUNK_BYTES };
     let limits = Limits { run_ms: 60_000, memory_bytes: 1 << 20, output_bytes: 100 };
     let job = Job { inputs: vec![declared], limits, ..job() };
-    let output = exited(sandbox().run(&compile(COUNT), &job, &mut Endless).expect("the sandbox works"));
+    let output =
+        exited(sandbox().run(&compile(COUNT), &job, &mut Endless, Watch::default()).expect("the sandbox works"));
     assert_eq!(*output.stdout, format!("{BYTES}\n").into_bytes());
 }
 
@@ -172,7 +175,8 @@ fn runs_at_the_same_time_do_not_disturb_each_other() {
                 for turn in 0..3 {
                     let bytes = vec![1; 1000 * thread + turn];
                     let (job, mut source) = job_with(&[("input", &bytes)]);
-                    let output = exited(sandbox().run(program, &job, &mut source).expect("the sandbox works"));
+                    let output =
+                        exited(sandbox().run(program, &job, &mut source, Watch::default()).expect("the sandbox works"));
                     assert_eq!(*output.stdout, format!("{}\n", bytes.len()).into_bytes());
                 }
             });
@@ -184,11 +188,13 @@ fn runs_at_the_same_time_do_not_disturb_each_other() {
 fn a_program_is_compiled_once_for_each_metering() {
     let module = guest("(call $exit (i32.const 41))");
     let no_time = || Some(std::time::Instant::now());
-    let again = |metering| sandbox().compile_until(&module, metering, no_time());
+    let again = |metering| sandbox().compile(&module, metering, no_time());
     assert!(again(Metering::None).is_err(), "it was never compiled, and there is no time to");
-    sandbox().compile(&module, Metering::None).expect("the module is accepted");
+    sandbox().compile(&module, Metering::None, None).expect("the module is accepted");
     let compiled = again(Metering::None).expect("no compiler is needed");
-    let outcome = sandbox().run(&compiled, &job(), &mut PlainInputs::new(Vec::new())).expect("the sandbox works");
+    let outcome = sandbox()
+        .run(&compiled, &job(), &mut PlainInputs::new(Vec::new()), Watch::default())
+        .expect("the sandbox works");
     assert_eq!(exited(outcome).exit_code, 41);
     assert!(again(Metering::Fuel).is_err(), "metered code is other code");
 }

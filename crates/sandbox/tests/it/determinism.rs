@@ -1,6 +1,6 @@
 //! The same job gives the same bytes: again, metered or not, as WASI 0.1 or WASI 0.2.
 
-use sandbox::{Job, Metering, Output};
+use sandbox::{Job, Metering, Output, Watch};
 
 use crate::guests::{RECORDS, REGRESSION, REGRESSION_COMPONENT};
 use crate::support::{Nothing, compile, compile_metered, exited, guest, job, job_with, sandbox};
@@ -14,7 +14,7 @@ const PROBE: &str = "(drop (call $time (i32.const 0) (i64.const 0) (i32.const 10
     (drop (call $print (i32.const 100) (i32.const 64)))";
 
 fn probe(job: &Job) -> Output {
-    exited(sandbox().run(&compile(&guest(PROBE)), job, &mut Nothing).expect("the sandbox works"))
+    exited(sandbox().run(&compile(&guest(PROBE)), job, &mut Nothing, Watch::default()).expect("the sandbox works"))
 }
 
 #[test]
@@ -57,7 +57,11 @@ fn sleeping_takes_no_time_but_moves_the_clock() {
 fn one_program_gives_the_same_bytes_in_every_form() {
     let regression = |module: &[u8], metering| {
         let (job, mut bytes) = job_with(&[("records.csv", RECORDS)]);
-        exited(sandbox().run(&compile_metered(module, metering), &job, &mut bytes).expect("the sandbox works"))
+        exited(
+            sandbox()
+                .run(&compile_metered(module, metering), &job, &mut bytes, Watch::default())
+                .expect("the sandbox works"),
+        )
     };
     let first = regression(REGRESSION, Metering::None);
     assert_eq!(first.exit_code, 0);
@@ -70,7 +74,9 @@ fn one_program_gives_the_same_bytes_in_every_form() {
 #[test]
 fn a_component_cannot_read_what_a_module_cannot() {
     // The same program without data: both must say that there is none, in the same words.
-    let without = |module: &[u8]| exited(sandbox().run(&compile(module), &job(), &mut Nothing).expect("it works"));
+    let without = |module: &[u8]| {
+        exited(sandbox().run(&compile(module), &job(), &mut Nothing, Watch::default()).expect("it works"))
+    };
     let (module, component) = (without(REGRESSION), without(REGRESSION_COMPONENT));
     assert_eq!(module.exit_code, 1);
     assert_eq!(*module.stderr, b"error: there is no data\n");

@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use sandbox::{
-    ChildProgram, Compiled, Input, Inputs, Job, Limits, Metering, Outcome, Output, Sandbox, SandboxConfig, SandboxError,
+    ChildProgram, Compiled, Input, Inputs, Job, Limits, Metering, Outcome, Output, Sandbox, SandboxConfig,
+    SandboxError, Watch,
 };
 
 pub(crate) const SEED: [u8; 32] = [7; 32];
@@ -55,7 +56,7 @@ pub(crate) fn compile(module: &[u8]) -> Compiled {
 }
 
 pub(crate) fn compile_metered(module: &[u8], metering: Metering) -> Compiled {
-    sandbox().compile(module, metering).expect("the module is accepted")
+    sandbox().compile(module, metering, None).expect("the module is accepted")
 }
 
 pub(crate) fn job() -> Job {
@@ -103,7 +104,7 @@ pub(crate) fn run(module: &[u8], job: &Job) -> Outcome {
 }
 
 pub(crate) fn try_run(module: &[u8], job: &Job) -> Result<Outcome, SandboxError> {
-    sandbox().run(&compile(module), job, &mut Nothing)
+    sandbox().run(&compile(module), job, &mut Nothing, Watch::default())
 }
 
 pub(crate) fn exited(outcome: Outcome) -> Output {
