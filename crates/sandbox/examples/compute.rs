@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    CHUNK_BYTES, Compiled, Input, Inputs, Job, Limits, Metering, Outcome, Phase, Sandbox, SandboxConfig, Watch,
+    CHUNK_BYTES, Compiled, Input, InputError, Inputs, Job, Limits, Metering, Outcome, Phase, Sandbox, SandboxConfig,
+    Watch,
 };
 use wasmtime::{Engine, Instance, Module, Store};
 
@@ -142,7 +143,7 @@ fn job(inputs: Vec<Input>) -> Job {
 struct Zeros;
 
 impl Inputs for Zeros {
-    fn chunk(&mut self, _: usize, _: u64, into: &mut [u8]) -> std::result::Result<(), String> {
+    fn chunk(&mut self, _: usize, _: u64, into: &mut [u8]) -> std::result::Result<(), InputError> {
         into.fill(0);
         Ok(())
     }

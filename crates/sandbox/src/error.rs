@@ -41,7 +41,10 @@ impl CompileError {
     }
 }
 
-/// The sandbox itself failed; the guest is not at fault.
+/// Why a source of data could not give a chunk: an error of its own, which goes back to whoever brought the source.
+pub type InputError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The sandbox itself failed, or what it was given to work with; the guest is not at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SandboxError {
@@ -75,6 +78,17 @@ pub enum SandboxError {
     /// The worker did not answer in time, outside of its run.
     #[error("the worker did not answer within {0} ms")]
     Silent(u64),
+    /// The source of data could not give a chunk, so the run could not go on.
+    #[error("chunk {index} of input {input} could not be had")]
+    Input {
+        /// Position of the input in the job.
+        input: usize,
+        /// Which of its chunks.
+        index: u64,
+        /// What the source said.
+        #[source]
+        cause: InputError,
+    },
     /// The caller had no more time.
     #[error("stopped before it had ended, because its caller had no more time")]
     Stopped,

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::JobError;
+use crate::error::{InputError, JobError};
 
 /// Bytes of a plaintext chunk in a sealed object: 1 MiB less the authentication tag.
 pub const CHUNK_BYTES: u32 = 1_048_560;
@@ -65,8 +65,8 @@ pub trait Inputs {
     /// the same chunk again.
     ///
     /// # Errors
-    /// A sentence about what went wrong; the run ends with [`crate::Outcome::InputFailed`].
-    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String>;
+    /// What went wrong; the run ends with [`crate::SandboxError::Input`].
+    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), InputError>;
 }
 
 impl Job {
@@ -149,10 +149,10 @@ impl PlainInputs {
 }
 
 impl Inputs for PlainInputs {
-    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), InputError> {
         let start = index.checked_mul(u64::from(CHUNK_BYTES)).ok_or("no such chunk")?;
         match self.inputs.get(input).ok_or("no such input")? {
-            PlainInput::File(file) => file.read_exact_at(into, start).map_err(|cause| cause.to_string()),
+            PlainInput::File(file) => Ok(file.read_exact_at(into, start)?),
             PlainInput::Bytes(bytes) => {
                 let chunk = usize::try_from(start).ok().and_then(|start| bytes.get(start..)?.get(..into.len()));
                 into.copy_from_slice(chunk.ok_or("no such chunk")?);

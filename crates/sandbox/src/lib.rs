@@ -38,10 +38,10 @@ pub use compiler::compiler_main;
 #[doc(hidden)]
 pub use compiler::compiler_main_with;
 pub use engine::engine_name;
-pub use error::{CompileError, JobError, SandboxError};
+pub use error::{CompileError, InputError, JobError, SandboxError};
 pub use guest::is_output_path;
 pub use job::{CHUNK_BYTES, Input, Inputs, Job, Limits, Metering, PlainInput, PlainInputs};
-pub use outcome::{InputFailure, Limit, Outcome, Output, OutputFile, Trap};
+pub use outcome::{Limit, Outcome, Output, OutputFile, Trap};
 pub use sandbox::{ChildProgram, Compiled, Phase, Sandbox, SandboxConfig, Watch};
 pub use worker::worker_main;
 #[doc(hidden)]

@@ -14,8 +14,6 @@ pub enum Outcome {
     Trapped(Trap),
     /// The guest reached a limit of its job. Nothing it wrote is kept.
     LimitReached(Limit),
-    /// A chunk of an input could not be had, so the run could not go on.
-    InputFailed(InputFailure),
 }
 
 /// Everything that a guest left behind.
@@ -60,17 +58,6 @@ pub enum Limit {
     Output,
     /// Instructions, under [`crate::Metering::Fuel`] and [`crate::Metering::FuelNan`].
     Fuel,
-}
-
-/// A chunk that could not be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputFailure {
-    /// Position of the input in the job.
-    pub input: usize,
-    /// Which of its chunks.
-    pub index: u64,
-    /// What the source said.
-    pub reason: String,
 }
 
 // What a guest wrote is somebody's secret: lengths only.

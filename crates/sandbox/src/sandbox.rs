@@ -17,7 +17,7 @@ use crate::guest::{NODES_MAX, STDERR_BYTES_MAX, is_output_path};
 use crate::job::{Inputs, Job, Metering};
 use crate::memory_file;
 use crate::nursery::{Nursery, Process};
-use crate::outcome::{InputFailure, Limit, Outcome, Output, OutputFile, Trap};
+use crate::outcome::{Limit, Outcome, Output, OutputFile, Trap};
 use crate::wire::{Assignment, Compile, DATA_BYTES_MAX, Ending, FromCompiler, FromWorker, Kind, Stream, ToWorker};
 
 /// How long a worker may take to start, to map its code, and to hand over one piece of its result.
@@ -359,12 +359,6 @@ struct Run<'j> {
     handed: HashSet<(u32, u64)>,
 }
 
-/// What a guest's time ends with.
-enum Attended {
-    Finished(Ending),
-    InputFailed(InputFailure),
-}
-
 impl<'j> Run<'j> {
     /// Gives a worker the job and waits until its guest starts.
     fn start(mut worker: Process, program: &Compiled, job: &'j Job) -> Result<Self, SandboxError> {
@@ -390,18 +384,15 @@ impl<'j> Run<'j> {
     }
 
     fn attend(&mut self, inputs: &mut dyn Inputs, watch: &mut Watch<'_>) -> Result<Outcome, SandboxError> {
-        let attended = self.until_finished(inputs);
+        let ending = self.until_finished(inputs);
         watch.see(Phase::Finished);
-        let outcome = attended.and_then(|attended| match attended {
-            Attended::InputFailed(failure) => Ok(Outcome::InputFailed(failure)),
-            Attended::Finished(Ending::Limit(limit)) => Ok(Outcome::LimitReached(limit)),
-            Attended::Finished(Ending::Trapped(reason)) => {
+        let outcome = ending.and_then(|ending| match ending {
+            Ending::Limit(limit) => Ok(Outcome::LimitReached(limit)),
+            Ending::Trapped(reason) => {
                 let stderr = self.collect()?.stderr;
                 Ok(Outcome::Trapped(Trap { reason, stderr }))
             }
-            Attended::Finished(Ending::Exited(exit_code)) => {
-                Ok(Outcome::Exited(Output { exit_code, ..self.collect()? }))
-            }
+            Ending::Exited(exit_code) => Ok(Outcome::Exited(Output { exit_code, ..self.collect()? })),
         });
         match outcome {
             Err(Silence::GuestsTimeIsOver) => Ok(Outcome::LimitReached(Limit::Time)),
@@ -412,14 +403,12 @@ impl<'j> Run<'j> {
 
     /// Serves chunks until the guest has ended or its time is over. Time spent on a chunk is not the guest's, the first
     /// time: a guest that has one fetched again and again would else run for ever.
-    fn until_finished(&mut self, inputs: &mut dyn Inputs) -> Result<Attended, Silence> {
+    fn until_finished(&mut self, inputs: &mut dyn Inputs) -> Result<Ending, Silence> {
         loop {
             match self.hear(None)? {
                 FromWorker::Need { input, index } => {
                     let asked = Instant::now();
-                    if let Err(failure) = self.provide(inputs, input as usize, index)? {
-                        return Ok(Attended::InputFailed(failure));
-                    }
+                    self.provide(inputs, input as usize, index)?;
                     if self.handed.insert((input, index)) {
                         let end = self.time.guests_end;
                         self.time.guests_end = end.and_then(|end| end.checked_add(asked.elapsed()));
@@ -429,7 +418,7 @@ impl<'j> Run<'j> {
                         sent => sent.map_err(|error| failure(error, &mut self.worker))?,
                     }
                 }
-                FromWorker::Finished(ending) => return Ok(Attended::Finished(ending)),
+                FromWorker::Finished(ending) => return Ok(ending),
                 FromWorker::Broken(what) => return Err(SandboxError::WorkerBroke(what).into()),
                 _ => return Err(SandboxError::Misbehaved("it said something else while its guest ran").into()),
             }
@@ -456,22 +445,14 @@ impl<'j> Run<'j> {
     }
 
     /// Gets one chunk and puts it where the worker finds it.
-    fn provide(
-        &mut self,
-        inputs: &mut dyn Inputs,
-        input: usize,
-        index: u64,
-    ) -> Result<Result<(), InputFailure>, SandboxError> {
+    fn provide(&mut self, inputs: &mut dyn Inputs, input: usize, index: u64) -> Result<(), SandboxError> {
         let length = self.job.inputs.get(input).and_then(|input| input.chunk_length(index));
         let (Some(length), Some(shared)) = (length, &self.shared) else {
             return Err(SandboxError::Misbehaved("it asked for a chunk that does not exist"));
         };
         let plaintext = &mut self.plaintext[..length];
-        if let Err(reason) = inputs.chunk(input, index, plaintext) {
-            return Ok(Err(InputFailure { input, index, reason }));
-        }
-        memory_file::write_at(shared, plaintext, 0).map_err(system("hand over a chunk"))?;
-        Ok(Ok(()))
+        inputs.chunk(input, index, plaintext).map_err(|cause| SandboxError::Input { input, index, cause })?;
+        memory_file::write_at(shared, plaintext, 0).map_err(system("hand over a chunk"))
     }
 
     /// Takes over what the guest left, never more than the job allows whatever the worker says, and for no longer than the

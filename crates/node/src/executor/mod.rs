@@ -247,8 +247,8 @@ impl Executor {
     async fn execute(&self, run: &Run) -> Result<Completion, Failure> {
         let ((compiled, keys), inputs) = tokio::try_join!(self.program(run), self.fetch_inputs(run))?; // checked against CIDs
         let inputs = open::inputs(run, inputs, &keys)?; // plaintext lives from here, in memory alone ...
-        let ran = self.run(run, compiled, inputs).await?; // bytes in, bytes out
-        let output = disclose(run, ran, &keys)?; // what the owners let out
+        let outcome = self.run(run, compiled, inputs, &keys).await?; // bytes in, bytes out
+        let output = disclose(run, outcome, &keys)?; // what the owners let out
         let sealed = seal(run, &output, self.identity.node_id(), self.chain.network_id())?; // ... to here
         let (result, storage) = self.publish(run, sealed).await?; // others have it before anybody is paid
         Ok(self.sign(&current_of(run), Outcome::Done(Box::new(result)), keys.releases, storage)) // a claim, not yet a proof
@@ -282,16 +282,19 @@ impl Executor {
         Ok((compiled.map_err(|failure| failure.with(&keys))?, keys))
     }
 
-    /// Runs the program on its inputs. Whose fault it is that one cannot be read, the inputs know.
-    async fn run(&self, run: &Run, program: Compiled, mut inputs: SealedInputs) -> Result<Ran, Failure> {
+    /// Runs the program on its inputs, which `keys` opened.
+    async fn run(
+        &self,
+        run: &Run,
+        program: Compiled,
+        mut inputs: SealedInputs,
+        keys: &ReleasedKeys,
+    ) -> Result<sandbox::Outcome, Failure> {
         self.progress.note(run.id(), Phase::Running, "");
         let (sandbox, job, until) = (self.sandbox.clone(), job(run, &inputs), Some(run.until));
-        let work = move || {
-            let outcome = sandbox.run(&program, &job, &mut inputs, Watch { until, ..Watch::default() });
-            (outcome, inputs.fault())
-        };
-        let (outcome, fault) = tokio::task::spawn_blocking(work).await.map_err(Failure::node)?;
-        Ok(Ran { outcome: outcome.map_err(Failure::node)?, fault })
+        let work = move || sandbox.run(&program, &job, &mut inputs, Watch { until, ..Watch::default() });
+        let outcome = tokio::task::spawn_blocking(work).await.map_err(Failure::node)?;
+        outcome.map_err(|cause| open::not_run(cause, keys))
     }
 
     /// Stores the sealed result here and, before it is claimed, with as many others as the network asks for.
@@ -414,23 +417,15 @@ fn job(run: &Run, inputs: &SealedInputs) -> sandbox::Job {
     }
 }
 
-/// How a run ended.
-struct Ran {
-    outcome: sandbox::Outcome,
-    /// Who is at fault if an input could not be read.
-    fault: FailureClass,
-}
-
 /// Lets out what the owners' rule lets out; everything else is a failure of a class and no more.
-fn disclose(run: &Run, ran: Ran, keys: &ReleasedKeys) -> Result<ResultArchive, Failure> {
+fn disclose(run: &Run, outcome: sandbox::Outcome, keys: &ReleasedKeys) -> Result<ResultArchive, Failure> {
     let at_fault = |class, cause: String| Failure::new(class, cause).with(keys);
-    let output = match ran.outcome {
+    let output = match outcome {
         sandbox::Outcome::Exited(output) => output,
         sandbox::Outcome::Trapped(_) => return Err(at_fault(FailureClass::Guest, "the guest trapped".into())),
         sandbox::Outcome::LimitReached(limit) => {
             return Err(at_fault(FailureClass::Limit, format!("the guest reached its {limit} limit")));
         }
-        sandbox::Outcome::InputFailed(failed) => return Err(at_fault(ran.fault, failed.reason)),
     };
     let rule = disclosure::Rule { output_bytes_max: run.assignment.get().output_bytes_max };
     admitted(&rule, output).map_err(|cause| at_fault(FailureClass::Limit, cause.to_string()))

@@ -4,7 +4,7 @@
 use content::{Hold, Layout, Store};
 use custody::{Opener, PLAINTEXT_CHUNK_BYTES, ReleasedKeys};
 use model::{FailureClass, ObjectId, PublishedObject};
-use sandbox::Inputs;
+use sandbox::{InputError, Inputs, SandboxError};
 use zeroize::Zeroizing;
 
 use super::{Failure, Run};
@@ -21,11 +21,7 @@ pub(super) struct Sealed {
 }
 
 /// Inputs that are opened chunk by chunk.
-pub(super) struct SealedInputs {
-    inputs: Vec<SealedInput>,
-    /// Whose fault it was that a chunk was not there.
-    fault: Option<FailureClass>,
-}
+pub(super) struct SealedInputs(Vec<SealedInput>);
 
 struct SealedInput {
     name: String,
@@ -73,7 +69,7 @@ pub(super) fn inputs(run: &Run, sealed: Vec<Sealed>, keys: &ReleasedKeys) -> Res
         let opener = opener(&sealed, run.object(&input.object)?.get(), keys)?;
         inputs.push(SealedInput { name: input.name.clone(), sealed, opener });
     }
-    Ok(SealedInputs { inputs, fault: None })
+    Ok(SealedInputs(inputs))
 }
 
 /// All of a program in memory.
@@ -134,28 +130,34 @@ impl SealedInputs {
             bytes: input.opener.length(),
             chunk_bytes: PLAINTEXT_CHUNK_BYTES as u32,
         };
-        self.inputs.iter().map(describe).collect()
-    }
-
-    /// Who is at fault for a run that ended because a chunk was not there.
-    pub(super) fn fault(&self) -> FailureClass {
-        self.fault.unwrap_or(FailureClass::Node)
+        self.0.iter().map(describe).collect()
     }
 }
 
 impl Inputs for SealedInputs {
-    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
-        let input = self.inputs.get(input).ok_or("there is no such input")?;
-        let chunk = input.sealed.chunk(&input.opener, index).map_err(|cause| {
-            self.fault = Some(cause.class());
-            crate::chain_of(&cause)
-        })?;
+    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), InputError> {
+        let input = self.0.get(input).ok_or("there is no such input")?;
+        let chunk = input.sealed.chunk(&input.opener, index)?;
         if chunk.len() != into.len() {
-            return Err(format!("chunk {index} has {} bytes instead of {}", chunk.len(), into.len()));
+            return Err(format!("chunk {index} has {} bytes instead of {}", chunk.len(), into.len()).into());
         }
         into.copy_from_slice(&chunk);
         Ok(())
     }
+}
+
+/// A run without an outcome.
+pub(super) fn not_run(error: SandboxError, keys: &ReleasedKeys) -> Failure {
+    match class_of(&error) {
+        FailureClass::Node => Failure::node(error),
+        class => Failure::new(class, error).with(keys),
+    }
+}
+
+/// Who is at fault: whoever chose data that do not open, or this node.
+fn class_of(error: &SandboxError) -> FailureClass {
+    let SandboxError::Input { cause, .. } = error else { return FailureClass::Node };
+    cause.downcast_ref().map_or(FailureClass::Node, NoChunk::class)
 }
 
 #[cfg(test)]
@@ -171,5 +173,14 @@ mod tests {
             FailureClass::Node,
             "nobody else's fault"
         );
+    }
+
+    #[test]
+    fn what_a_guest_could_not_read_is_the_fault_of_whoever_chose_it_or_lost_it() {
+        let class = |cause: InputError| class_of(&SandboxError::Input { input: 0, index: 3, cause });
+        assert_eq!(class(NoChunk::Open(custody::OpenError::Chunk { index: 3 }).into()), FailureClass::Guest);
+        assert_eq!(class(NoChunk::Gone(model::ContentId::of_raw(b"block")).into()), FailureClass::Node);
+        assert_eq!(class("there is no such input".into()), FailureClass::Node);
+        assert_eq!(class_of(&SandboxError::WorkerDied("signal 9".into())), FailureClass::Node);
     }
 }

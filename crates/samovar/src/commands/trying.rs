@@ -8,7 +8,9 @@ use std::{
     time::Instant,
 };
 
-use sandbox::{Input, Job, Limit, Outcome, Output, PlainInput, PlainInputs, Sandbox, SandboxConfig, Watch};
+use sandbox::{
+    Input, Job, Limit, Outcome, Output, PlainInput, PlainInputs, Sandbox, SandboxConfig, SandboxError, Watch,
+};
 use serde_json::{Value, json};
 
 use super::{check_names, connect_to, on_runtime};
@@ -67,7 +69,7 @@ fn attempt(args: &Try) -> Result<ExitCode, Failure> {
             &mut PlainInputs::new(files.into_iter().map(|file| PlainInput::File(file.file)).collect()),
             Watch::default(),
         )
-        .map_err(|cause| Failure::of(&cause, "this is no fault of the program; try again"))?;
+        .map_err(|cause| not_run(args, &cause))?;
     let times = json!({ "compile": compiled_ms, "run": started.elapsed().as_millis() as u64 });
     report(args, outcome, times)
 }
@@ -161,10 +163,16 @@ fn report(args: &Try, outcome: Outcome, times: Value) -> Result<ExitCode, Failur
                 Limit::Fuel => "raise --time-limit, from which the fuel follows, or leave --metering out",
             },
         )),
-        Outcome::InputFailed(failed) => {
-            let name = args.inputs.get(failed.input).map_or("?", |input| input.name.as_str());
-            Err(Failure::new(format!("cannot read input {name}: {}", failed.reason), "is the file still there?"))
+    }
+}
+
+fn not_run(args: &Try, error: &SandboxError) -> Failure {
+    match error {
+        SandboxError::Input { input, cause, .. } => {
+            let name = args.inputs.get(*input).map_or("?", |input| input.name.as_str());
+            Failure::new(format!("cannot read input {name}: {cause}"), "is the file still there?")
         }
+        _ => Failure::of(error, "this is no fault of the program; try again"),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use sandbox::{
-    CompileError, Inputs, Job, Limit, Limits, Metering, Outcome, Sandbox, SandboxConfig, SandboxError, Watch,
+    CompileError, InputError, Inputs, Job, Limit, Limits, Metering, Outcome, Sandbox, SandboxConfig, SandboxError,
+    Watch,
 };
 
 use crate::guests::COUNT;
@@ -115,7 +116,7 @@ const READS_FOR_EVER: &str = r#"(module
 struct Slow(Bytes);
 
 impl Inputs for Slow {
-    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), InputError> {
         let begun = std::time::Instant::now();
         while begun.elapsed() < std::time::Duration::from_millis(20) {
             std::hint::spin_loop();

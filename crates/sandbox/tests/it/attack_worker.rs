@@ -1,6 +1,6 @@
 //! Children that are no workers at all, and sources of data that fail or lie.
 
-use sandbox::{ChildProgram, CompileError, Inputs, Metering, Outcome, Sandbox, SandboxConfig, SandboxError, Watch};
+use sandbox::{ChildProgram, CompileError, InputError, Inputs, Metering, Sandbox, SandboxConfig, SandboxError, Watch};
 
 use crate::guests::COUNT;
 use crate::support::{child, compile, config, exited, guest, job_with, sandbox};
@@ -32,7 +32,7 @@ struct Failing {
 }
 
 impl Inputs for Failing {
-    fn chunk(&mut self, _: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+    fn chunk(&mut self, _: usize, index: u64, into: &mut [u8]) -> Result<(), InputError> {
         if index < self.good_chunks {
             into.fill(1);
             return Ok(());
@@ -46,12 +46,11 @@ fn a_chunk_that_cannot_be_had_ends_the_run_and_says_why() {
     let program = compile(COUNT);
     for good_chunks in [0, 1, 7] {
         let (job, _) = job_with(&[("a", &[1; 10]), ("input", &[1; 10_000])]);
-        match sandbox().run(&program, &job, &mut Failing { good_chunks }, Watch::default()).expect("the sandbox works")
-        {
-            Outcome::InputFailed(failure) => {
-                assert_eq!(failure.input, 1);
-                assert_eq!(failure.index, good_chunks);
-                assert_eq!(failure.reason, "the chunk does not match its seal");
+        let ended = sandbox().run(&program, &job, &mut Failing { good_chunks }, Watch::default());
+        match ended.expect_err("the run cannot go on") {
+            SandboxError::Input { input, index, cause } => {
+                assert_eq!((input, index), (1, good_chunks));
+                assert_eq!(cause.to_string(), "the chunk does not match its seal");
             }
             other => panic!("{other:?}"),
         }
@@ -62,7 +61,7 @@ fn a_chunk_that_cannot_be_had_ends_the_run_and_says_why() {
 struct Killing;
 
 impl Inputs for Killing {
-    fn chunk(&mut self, _: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+    fn chunk(&mut self, _: usize, index: u64, into: &mut [u8]) -> Result<(), InputError> {
         into.fill(0);
         if index == 3 {
             kill_children_with_argument("victim");

@@ -1,8 +1,8 @@
 //! Guests that behave: what they see and what becomes of what they leave.
 
 use sandbox::{
-    CHUNK_BYTES, Input, Inputs, Job, JobError, Limit, Limits, Metering, Outcome, PlainInput, PlainInputs, SandboxError,
-    Watch,
+    CHUNK_BYTES, Input, InputError, Inputs, Job, JobError, Limit, Limits, Metering, Outcome, PlainInput, PlainInputs,
+    SandboxError, Watch,
 };
 
 use crate::guests::{COUNT, LOOP, MEMORY, OUTPUT, RECORDS, REGRESSION, TRAP};
@@ -132,7 +132,7 @@ fn plain_inputs_come_from_files_and_from_memory() {
 struct Endless;
 
 impl Inputs for Endless {
-    fn chunk(&mut self, _: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+    fn chunk(&mut self, _: usize, index: u64, into: &mut [u8]) -> Result<(), InputError> {
         into.fill(index as u8);
         Ok(())
     }

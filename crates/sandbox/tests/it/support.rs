@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use sandbox::{
-    ChildProgram, Compiled, Input, Inputs, Job, Limits, Metering, Outcome, Output, Sandbox, SandboxConfig,
+    ChildProgram, Compiled, Input, InputError, Inputs, Job, Limits, Metering, Outcome, Output, Sandbox, SandboxConfig,
     SandboxError, Watch,
 };
 
@@ -83,7 +83,7 @@ impl Bytes {
 }
 
 impl Inputs for Bytes {
-    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), String> {
+    fn chunk(&mut self, input: usize, index: u64, into: &mut [u8]) -> Result<(), InputError> {
         let start = index as usize * Self::CHUNK as usize;
         into.copy_from_slice(&self.0[input][start..start + into.len()]);
         Ok(())
@@ -94,7 +94,7 @@ impl Inputs for Bytes {
 pub(crate) struct Nothing;
 
 impl Inputs for Nothing {
-    fn chunk(&mut self, _: usize, _: u64, _: &mut [u8]) -> Result<(), String> {
+    fn chunk(&mut self, _: usize, _: u64, _: &mut [u8]) -> Result<(), InputError> {
         panic!("a job without inputs asks for none")
     }
 }
