@@ -56,6 +56,16 @@ pub enum NotAppraised {
     Appraisal(#[from] AppraiseError),
 }
 
+/// Why it is not known where a node stands.
+#[derive(Debug, thiserror::Error)]
+enum NoPlace {
+    #[error(transparent)]
+    NotAppraised(#[from] NotAppraised),
+    /// Nobody gives the evidence.
+    #[error(transparent)]
+    NoAnswer(#[from] ClientError),
+}
+
 /// Nodes that can be given a share each, the first choice first.
 pub(crate) struct Candidates {
     nodes: Vec<NodeView>,
@@ -174,24 +184,23 @@ impl Client {
         for (node, outcome) in judged {
             match outcome {
                 Ok(place) => places.push(place),
-                Err(why) => refused.push(Skipped { node: node.id().to_string(), why }),
+                Err(cause) => refused.push(Skipped { node: node.id().to_string(), why: chain(&cause) }),
             }
         }
         (places, refused)
     }
 
-    async fn appraise(&self, genesis: &Genesis, node: &NodeView) -> Result<Place, String> {
+    async fn appraise(&self, genesis: &Genesis, node: &NodeView) -> Result<Place, NoPlace> {
         let evidence = self.block("its evidence", &node.verdict.evidence, Evidence::BYTES_MAX).await?;
-        let read = |cause: EncodingError| chain(&NotAppraised::from(cause));
-        let evidence = Evidence::from_bytes(&evidence, Evidence::BYTES_MAX).map_err(read)?;
+        let evidence = Evidence::from_bytes(&evidence, Evidence::BYTES_MAX).map_err(NotAppraised::from)?;
         let log = self.block("its event log", &evidence.tpm.log, attest::launcher::LOG_BYTES_MAX).await?;
-        let log = EventLog::from_bytes(&log, attest::launcher::LOG_BYTES_MAX).map_err(read)?;
-        let appraised = judge(genesis, &self.network.id, node, &evidence, &log).map_err(|cause| chain(&cause))?;
+        let log = EventLog::from_bytes(&log, attest::launcher::LOG_BYTES_MAX).map_err(NotAppraised::from)?;
+        let appraised = judge(genesis, &self.network.id, node, &evidence, &log)?;
         Ok(place(node, &appraised))
     }
 
     /// A DAG-CBOR block by its CID.
-    async fn block(&self, what: &str, id: &ContentId, bytes_max: usize) -> Result<Vec<u8>, String> {
+    async fn block(&self, what: &str, id: &ContentId, bytes_max: usize) -> Result<Vec<u8>, ClientError> {
         let path = format!("/ipfs/{id}?format=raw");
         let check = |bytes: Vec<u8>| {
             if ContentId::of_dag_cbor(&bytes) == *id {
@@ -201,7 +210,7 @@ impl Client {
             }
         };
         let question = || Question { bytes_max, ..Question::get(&path) };
-        self.nodes.ask(what, question, check).await.map_err(|cause| chain(&cause))
+        self.nodes.ask(what, question, check).await
     }
 }
 

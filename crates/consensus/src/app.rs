@@ -27,8 +27,9 @@ use futures::StreamExt as _;
 use model::{Bytes48, Canonical as _, Digest, Genesis, NetworkId, NodeId, Round, Seed, log::Frontier};
 
 use crate::{
-    BlockInput, Executed, Key, Mode, Reads, Stop,
+    BlockInput, Executed, Key, Mode, Reads, Reason, Stop,
     block::{Block, BlockContext, model_digest, transactions_root},
+    chain_of,
     core::{Core, Effects, Outcome},
     journal::JournalError,
 };
@@ -90,11 +91,13 @@ pub(crate) struct Ledger {
 #[derive(Debug, thiserror::Error)]
 enum ExecuteError {
     #[error("{0}")]
-    Invalid(String),
+    Invalid(&'static str),
+    #[error("the machine refuses it")]
+    Refused(#[source] Reason),
     #[error("the machine asks for the same keys again and again")]
     Stuck,
-    #[error("this node's state is damaged: {0}")]
-    Damaged(String),
+    #[error("this node's state is damaged")]
+    Damaged(#[source] Reason),
     #[error("this node's state contradicts its own log")]
     Corrupt,
     #[error("this node cannot read its state: {0}")]
@@ -107,7 +110,7 @@ impl ExecuteError {
     /// Whether this node is at fault, and not who proposed the block.
     fn is_ours(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::Stuck => false,
+            Self::Invalid(_) | Self::Refused(_) | Self::Stuck => false,
             Self::Damaged(_) | Self::Corrupt | Self::State(_) | Self::Journal(_) => true,
         }
     }
@@ -142,7 +145,7 @@ impl Ledger {
         let executed = loop {
             match self.core.machine.execute(input, &view, mode) {
                 Ok(executed) => break executed,
-                Err(Stop::Invalid(why)) => return Err(ExecuteError::Invalid(why)),
+                Err(Stop::Invalid(why)) => return Err(ExecuteError::Refused(why)),
                 Err(Stop::Damaged(why)) => return Err(ExecuteError::Damaged(why)),
                 Err(Stop::Missing(keys)) => {
                     let before = view.0.len();
@@ -233,7 +236,7 @@ impl Ledger {
 
     /// What a vote depends on, besides the result of execution.
     fn check_candidate(&self, block: &Block, parent: &Block) -> Result<(), ExecuteError> {
-        let invalid = |why: &str| Err(ExecuteError::Invalid(why.to_owned()));
+        let invalid = |why| Err(ExecuteError::Invalid(why));
         let header = &block.header;
         if header.height != parent.header.height + 1 {
             return invalid("the height does not follow the parent's");
@@ -246,7 +249,7 @@ impl Ledger {
         }
         if let Some(seed) = header.seed() {
             let signature = engine::signature(&seed.signature);
-            let signature = signature.map_err(|_| ExecuteError::Invalid("the seed is no signature".to_owned()))?;
+            let signature = signature.map_err(|_| ExecuteError::Invalid("the seed is no signature"))?;
             if !EngineSeed::<MinSig>::new(engine::round(&seed.round), signature).verify(&self.scheme) {
                 return invalid("the seed is not the beacon of the parent's round");
             }
@@ -257,7 +260,7 @@ impl Ledger {
             if !seen.insert(id) {
                 return invalid("a transaction occurs twice");
             }
-            self.core.pool.check(id, transaction).map_err(ExecuteError::Invalid)?;
+            self.core.pool.check(id, transaction).map_err(ExecuteError::Refused)?;
         }
         Ok(())
     }
@@ -276,7 +279,7 @@ impl Ledger {
             transactions: &block.transactions,
         };
         let done = self.execute::<E>(&input, &batch, Mode::Verify).await?;
-        let invalid = |why: &str| Err(ExecuteError::Invalid(why.to_owned()));
+        let invalid = |why| Err(ExecuteError::Invalid(why));
         if !done.executed.included.iter().copied().eq(0..block.transactions.len()) {
             return invalid("a transaction cannot be executed");
         }
@@ -384,7 +387,7 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
             Ok(built) => built.map(|(block, merkleized)| Proposed { block, merkleized }),
             Err(cause) if cause.is_ours() => self.core.halt(&cause),
             Err(cause) => {
-                tracing::error!(%cause, "cannot build a block");
+                tracing::error!(cause = %chain_of(&cause), "cannot build a block");
                 None
             }
         }
@@ -403,7 +406,7 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
         if finality == Finality::Candidate {
             let parent = ancestry.next().await?;
             if let Err(cause) = self.check_candidate(block, parent.inner()) {
-                tracing::warn!(height = block.height().get(), %cause, "refused a block");
+                tracing::warn!(height = block.height().get(), cause = %chain_of(&cause), "refused a block");
                 return None;
             }
         }
@@ -415,7 +418,7 @@ impl<E: Spawner + StorageContext + Clock> Application<E> for Ledger {
             // A good block must not be called bad because this node's disk is.
             Err(cause) if cause.is_ours() => self.core.halt(&cause),
             Err(cause) => {
-                tracing::warn!(height = block.height().get(), %cause, "refused a block");
+                tracing::warn!(height = block.height().get(), cause = %chain_of(&cause), "refused a block");
                 None
             }
         }
@@ -465,9 +468,9 @@ mod tests {
     struct Trusting;
 
     impl crate::Machine for Trusting {
-        fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
+        fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, Reason> {
             let meta = TransactionMeta { account: [0; 32], nonce: 0 };
-            if transaction == b"forged" { Err("forged".to_owned()) } else { Ok(meta) }
+            if transaction == b"forged" { Err("forged".into()) } else { Ok(meta) }
         }
 
         fn reads(&self, _: &[Vec<u8>]) -> Vec<Key> {
@@ -512,7 +515,7 @@ mod tests {
             let transactions: Vec<_> = transactions.iter().map(|transaction| transaction.to_vec()).collect();
             let header = Header { transactions: transactions_root(&transactions), ..header };
             let block = Block::new(header, transactions).unwrap();
-            self.ledger.check_candidate(&block, &self.parent).map_err(|cause| cause.to_string())
+            self.ledger.check_candidate(&block, &self.parent).map_err(|cause| chain_of(&cause))
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     Due, Machine, Tip,
     block::Block,
+    chain_of,
     journal::{Entry, Journal, JournalError},
     mempool::Mempool,
 };
@@ -63,8 +64,7 @@ impl Core {
 
     /// Ends this validator: it can no longer tell right from wrong. The others go on without it.
     pub(crate) fn halt(&self, cause: &dyn std::error::Error) -> ! {
-        let causes = std::iter::successors(Some(cause), |cause| cause.source());
-        let cause = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let cause = chain_of(cause);
         tracing::error!(%cause, "this validator cannot go on");
         let cause = self.failure.get_or_init(|| cause);
         // The engine has no other way to be told; its runtime ends, and with it the handle says that it has stopped.

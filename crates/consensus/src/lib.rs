@@ -40,6 +40,12 @@ pub use block::{BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX};
 pub use deal::{DealError, Dealing, deal};
 pub use handle::{Consensus, FinalizedBlock, QueryError, StateSize, Subscription, Tip};
 pub use journal::JournalError;
-pub use machine::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta};
+pub use machine::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Reason, Stop, TransactionMeta};
 pub use mempool::SubmitError;
 pub use start::{Config, Retention, StartError, Timing, start};
+
+/// An error and everything behind it, in one line.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -6,14 +6,17 @@ use model::Seed;
 /// Where a value of the live state stands. Machines make keys by hashing, so they are evenly spread.
 pub type Key = [u8; 32];
 
+/// Why the machine refuses something: an error of its own, which is only passed on here.
+pub type Reason = Box<dyn std::error::Error + Send + Sync>;
+
 /// A deterministic state machine. Everything it returns follows from its arguments alone: validators on other machines
 /// must come to the same bytes.
 pub trait Machine: Send + Sync + 'static {
     /// Checks what can be checked about one transaction without any state: layout, bounds, signatures.
     ///
     /// # Errors
-    /// Why the transaction can never be accepted, for people.
-    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String>;
+    /// Why the transaction can never be accepted.
+    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, Reason>;
 
     /// The keys that executing these transactions will probably read. Only a hint, which saves retries.
     fn reads(&self, transactions: &[Vec<u8>]) -> Vec<Key>;
@@ -89,12 +92,12 @@ pub struct Due {
 }
 
 /// Why execution stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Stop {
     /// These keys are needed as well.
     Missing(Vec<Key>),
     /// The block breaks a rule.
-    Invalid(String),
+    Invalid(Reason),
     /// The state holds what the machine never wrote. The block may be right: this validator gives no vote and stops.
-    Damaged(String),
+    Damaged(Reason),
 }

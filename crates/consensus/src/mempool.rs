@@ -13,8 +13,9 @@ use model::Digest;
 use tokio::sync::Notify;
 
 use crate::{
-    Machine, TransactionMeta,
+    Machine, Reason, TransactionMeta,
     block::{BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, TRANSACTION_BYTES_MAX},
+    chain_of,
 };
 
 /// Most waiting transactions.
@@ -36,12 +37,12 @@ const CHECKED_MAX: usize = 32_768;
 const TURN: usize = 64;
 
 /// Why a transaction was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
     /// The submitter's fault.
-    #[error("{0}")]
-    Refused(String),
+    #[error("the transaction can never be accepted")]
+    Refused(#[source] Reason),
     /// The submitter's fault.
     #[error("{bytes} bytes are too long for a transaction, at most {TRANSACTION_BYTES_MAX} are allowed")]
     TooLong {
@@ -145,7 +146,7 @@ impl Mempool {
     /// Takes a transaction from a peer; what cannot be taken is dropped.
     pub(crate) fn receive(&self, transaction: Vec<u8>) {
         if let Err(cause) = self.insert(transaction, Origin::Peer) {
-            tracing::debug!(%cause, "transaction from a peer was not taken");
+            tracing::debug!(cause = %chain_of(&cause), "transaction from a peer was not taken");
         }
     }
 
@@ -164,7 +165,7 @@ impl Mempool {
     }
 
     /// Checks a transaction, or remembers that it was checked.
-    pub(crate) fn check(&self, id: Digest, transaction: &[u8]) -> Result<TransactionMeta, String> {
+    pub(crate) fn check(&self, id: Digest, transaction: &[u8]) -> Result<TransactionMeta, Reason> {
         if let Some(meta) = self.pool().checked.get(&id) {
             return Ok(*meta);
         }
@@ -423,7 +424,7 @@ mod tests {
                 break refused;
             }
         };
-        assert_eq!(refused, SubmitError::Full);
+        assert!(matches!(refused, SubmitError::Full), "{refused:?}");
         let own = put(&mut pool, account, 0, "ours", Origin::Here).unwrap();
         let offer = offered(&mut pool);
         assert_eq!(offer.len(), BLOCK_TRANSACTIONS_MAX);
@@ -445,7 +446,7 @@ mod tests {
         let mut pool = Pool::default();
         let first = put(&mut pool, 1, 0, "first", Origin::Here).unwrap();
         let taken = put(&mut pool, 1, 0, "second", Origin::Here);
-        assert_eq!(taken, Err(SubmitError::NonceTaken { nonce: 0 }));
+        assert!(matches!(taken, Err(SubmitError::NonceTaken { nonce: 0 })), "{taken:?}");
         pool.refused(&[first]);
         let second = put(&mut pool, 1, 0, "second", Origin::Here).unwrap();
         assert_eq!(offered(&mut pool), [second]);

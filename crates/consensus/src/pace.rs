@@ -115,15 +115,15 @@ mod tests {
 
     use super::*;
     use crate::{
-        BlockInput, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta, block::transactions_root,
+        BlockInput, Executed, Key, Machine, Mode, Reads, Reason, Stop, TransactionMeta, block::transactions_root,
         journal::Journal,
     };
 
     struct Nothing;
 
     impl Machine for Nothing {
-        fn check(&self, _: &[u8]) -> Result<TransactionMeta, String> {
-            Err("nothing is accepted".to_owned())
+        fn check(&self, _: &[u8]) -> Result<TransactionMeta, Reason> {
+            Err("nothing is accepted".into())
         }
 
         fn reads(&self, _: &[Vec<u8>]) -> Vec<Key> {

@@ -12,7 +12,8 @@ use crate::{
 ///
 /// # Errors
 /// [`Stop::Missing`] if values are not fetched: fetch them and call again with the same input; nothing has happened.
-/// [`Stop::Invalid`] in [`Mode::Verify`] if a transaction is refused. [`Stop::Damaged`] if this node's state is at fault.
+/// [`Stop::Transaction`] in [`Mode::Verify`] if one is refused; [`Stop::Block`] if the block cannot even begin;
+/// [`Stop::Damaged`] if this node's state is at fault.
 pub fn execute(
     genesis: &Genesis,
     network: &NetworkId,
@@ -61,7 +62,7 @@ pub fn execute_remembering(
             // Once something is missing, later refusals may be for lack of it: only the list of keys counts then.
             Err(Halt::Refused(_)) if !view.missing().is_empty() => {}
             Err(Halt::Refused(refusal)) if mode == Mode::Verify => {
-                return Err(Stop::Invalid(format!("transaction {position}: {refusal}")));
+                return Err(Stop::Transaction { position, refusal });
             }
             Err(Halt::Refused(refusal)) => executed.refused.push((position, *refusal)),
         }
@@ -78,8 +79,8 @@ pub fn execute_remembering(
 fn stop(view: &View, halt: Halt) -> Stop {
     match halt {
         Halt::Missing => Stop::Missing(view.missing()),
-        Halt::Refused(refusal) => Stop::Invalid(refusal.to_string()),
-        Halt::Damaged(key) => Stop::Damaged(format!("the value at {} is not one the ledger wrote", Digest(key))),
+        Halt::Refused(refusal) => Stop::Block(refusal),
+        Halt::Damaged(key) => Stop::Damaged(Digest(key)),
     }
 }
 

@@ -49,7 +49,7 @@ pub use settle::{Owed, payments, result_bytes_max};
 pub use tasks::{attempt_ms, compile_ms};
 pub use verdict::check_verdict;
 
-use model::Seed;
+use model::{Digest, Seed};
 
 /// Where a value of the state is kept ([`key`]).
 pub type Key = [u8; 32];
@@ -101,7 +101,7 @@ pub struct BlockInput<'a> {
 pub enum Mode {
     /// Leave it out: the block is being made.
     Propose,
-    /// Stop with [`Stop::Invalid`]: somebody else has put it into a block.
+    /// Stop with [`Stop::Transaction`]: somebody else has put it into a block.
     Verify,
 }
 
@@ -135,10 +135,19 @@ pub enum Stop {
     /// These values were not fetched; call again once [`Reads`] has them.
     #[error("{} values of the state are not fetched yet", .0.len())]
     Missing(Vec<Key>),
-    /// The block breaks a rule; its proposer is at fault.
-    #[error("the block breaks a rule: {0}")]
-    Invalid(String),
+    /// A transaction of the block breaks a rule; its proposer is at fault.
+    #[error("transaction {position} of the block breaks a rule")]
+    Transaction {
+        /// Which.
+        position: usize,
+        /// The rule.
+        #[source]
+        refusal: Box<Refusal>,
+    },
+    /// What a block does before its transactions breaks a rule; the genesis is at fault.
+    #[error("the block cannot begin")]
+    Block(#[source] Box<Refusal>),
     /// This node's state holds what the ledger never wrote: the block may be right, this node cannot tell.
-    #[error("the state of this node is damaged: {0}")]
-    Damaged(String),
+    #[error("the value at {0} is not one the ledger wrote")]
+    Damaged(Digest),
 }

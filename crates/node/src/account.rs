@@ -159,7 +159,7 @@ impl Worker {
     fn submit(&self, bytes: &[u8]) {
         if let Err(cause) = self.chain.submit(bytes.to_vec()) {
             // The mempool is full or the engine is stopping; `revive` tries again.
-            tracing::debug!(error = %cause, "transaction not taken");
+            tracing::debug!(error = %crate::chain_of(&cause), "transaction not taken");
         }
     }
 
@@ -215,7 +215,7 @@ impl Worker {
             Err(reason) => {
                 if let Some(front) = self.pending.pop_front() {
                     let action = front.action.name();
-                    let _ = front.done.send(Err(Declined::Refused { action, reason: reason.to_string() }));
+                    let _ = front.done.send(Err(Declined::Refused { action, reason: crate::chain_of(&reason) }));
                 }
                 self.sign_again(nonce);
             }

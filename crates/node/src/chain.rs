@@ -55,8 +55,11 @@ pub(crate) enum Inadmissible {
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// The rules do not come to an end with it.
-    #[error("this transaction cannot be judged: {0}")]
-    Unforeseen(String),
+    #[error("this transaction cannot be judged")]
+    Unforeseen(#[source] ledger::Stop),
+    /// The rules ask for ever more of the state.
+    #[error("this transaction reads too much of the state")]
+    Endless,
 }
 
 impl Chain {
@@ -103,12 +106,10 @@ impl Chain {
             match ledger::dry_run(self.genesis(), self.network_id(), &checked, &state, height, tip.time_ms) {
                 Ok(verdict) => return Ok(verdict?),
                 Err(ledger::Stop::Missing(keys)) => self.fetch(&mut state, keys).await?,
-                Err(ledger::Stop::Invalid(reason) | ledger::Stop::Damaged(reason)) => {
-                    return Err(Inadmissible::Unforeseen(reason));
-                }
+                Err(stop) => return Err(Inadmissible::Unforeseen(stop)),
             }
         }
-        Err(Inadmissible::Unforeseen("it reads too much of the state".into()))
+        Err(Inadmissible::Endless)
     }
 
     async fn fetch(&self, state: &mut Fetched, keys: Vec<ledger::Key>) -> Result<(), ChainError> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use consensus::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta};
+use consensus::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Reason, Stop, TransactionMeta};
 use ledger::{Checked, Memo};
 use model::{Genesis, NetworkId};
 
@@ -26,8 +26,8 @@ impl Ledger {
 }
 
 impl Machine for Ledger {
-    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
-        let meta = self.checked(transaction).map_err(|refusal| refusal.to_string())?.meta();
+    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, Reason> {
+        let meta = self.checked(transaction)?.meta();
         Ok(TransactionMeta { account: meta.account.0, nonce: meta.nonce })
     }
 
@@ -76,7 +76,7 @@ fn executed(executed: ledger::Executed) -> Executed {
 fn stopped(stop: ledger::Stop) -> Stop {
     match stop {
         ledger::Stop::Missing(keys) => Stop::Missing(keys),
-        ledger::Stop::Invalid(reason) => Stop::Invalid(reason),
-        ledger::Stop::Damaged(reason) => Stop::Damaged(reason),
+        damaged @ ledger::Stop::Damaged(_) => Stop::Damaged(damaged.into()),
+        invalid @ (ledger::Stop::Transaction { .. } | ledger::Stop::Block(_)) => Stop::Invalid(invalid.into()),
     }
 }

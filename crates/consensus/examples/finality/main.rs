@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use consensus::{BlockInput, Consensus, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta};
+use consensus::{BlockInput, Consensus, Executed, Key, Machine, Mode, Reads, Reason, Stop, TransactionMeta};
 use ed25519_dalek::SigningKey;
 use model::{Digest, api::TransactionStatus};
 
@@ -37,7 +37,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 struct Nothing;
 
 impl Machine for Nothing {
-    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
+    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, Reason> {
         let account = transaction.get(..32).and_then(|bytes| bytes.try_into().ok()).ok_or("too short")?;
         let nonce = transaction.get(32..40).and_then(|bytes| bytes.try_into().ok()).ok_or("too short")?;
         Ok(TransactionMeta { account, nonce: u64::from_be_bytes(nonce) })

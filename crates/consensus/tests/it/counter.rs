@@ -1,7 +1,7 @@
 //! A small machine with everything consensus has to serve: signed transactions with nonces, state, records, alarms.
 //! The tests and the benchmark share it.
 
-use consensus::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta};
+use consensus::{BlockInput, Due, Executed, Key, Machine, Mode, Reads, Reason, Stop, TransactionMeta};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use model::{Canonical as _, Digest, Fact, NetworkId, Record, Releases, TaskId};
 
@@ -44,7 +44,7 @@ fn meta(transaction: &[u8]) -> TransactionMeta {
 }
 
 impl Machine for Counter {
-    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
+    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, Reason> {
         let (parts, signature) = transaction.split_at_checked(PARTS).ok_or("too short")?;
         let meta = meta(parts);
         let signature = Signature::from_slice(signature).map_err(|_| "no signature")?;
@@ -74,7 +74,9 @@ impl Machine for Counter {
             if meta.nonce != nonce {
                 match mode {
                     Mode::Propose => continue,
-                    Mode::Verify => return Err(Stop::Invalid(format!("nonce {} instead of {nonce}", meta.nonce))),
+                    Mode::Verify => {
+                        return Err(Stop::Invalid(format!("nonce {} instead of {nonce}", meta.nonce).into()));
+                    }
                 }
             }
             if let Some(wait) = amount.checked_sub(ALARM) {

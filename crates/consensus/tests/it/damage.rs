@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::FileExt as _, sync::Arc};
 
-use consensus::{BlockInput, Consensus, Executed, Key, Machine, Mode, Reads, Stop, TransactionMeta};
+use consensus::{BlockInput, Consensus, Executed, Key, Machine, Mode, Reads, Reason, Stop, TransactionMeta};
 use ed25519_dalek::SigningKey;
 
 use crate::{
@@ -18,7 +18,7 @@ struct Damaged(Counter);
 const UNLUCKY: u64 = 13;
 
 impl Machine for Damaged {
-    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
+    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, Reason> {
         self.0.check(transaction)
     }
 
@@ -29,7 +29,7 @@ impl Machine for Damaged {
     fn execute(&self, block: &BlockInput<'_>, reads: &dyn Reads, mode: Mode) -> Result<Executed, Stop> {
         let unlucky = |transaction: &Vec<u8>| transaction[40..48] == UNLUCKY.to_be_bytes();
         if block.transactions.iter().any(unlucky) {
-            return Err(Stop::Damaged("a value is not one the machine wrote".to_owned()));
+            return Err(Stop::Damaged("a value is not one the machine wrote".into()));
         }
         self.0.execute(block, reads, mode)
     }

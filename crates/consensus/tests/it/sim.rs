@@ -13,7 +13,8 @@ use commonware_p2p::{
 use commonware_runtime::{Clock as _, Quota, Runner as _, Spawner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU32, NZUsize, probability};
 use consensus::{
-    BlockInput, Consensus, Dealing, Executed, Key, Machine, Mode, Reads, Retention, Stop, Timing, TransactionMeta,
+    BlockInput, Consensus, Dealing, Executed, Key, Machine, Mode, Reads, Reason, Retention, Stop, Timing,
+    TransactionMeta,
     simulation::{self, CHANNELS, Channel, Place},
 };
 use ed25519_dalek::SigningKey;
@@ -34,7 +35,7 @@ const PART_BYTES: u32 = 4_096;
 struct Wasteful(Counter);
 
 impl Machine for Wasteful {
-    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, String> {
+    fn check(&self, transaction: &[u8]) -> Result<TransactionMeta, Reason> {
         self.0.check(transaction)
     }
 

@@ -104,5 +104,5 @@ fn a_genesis_with_more_credits_than_fit_makes_no_block() {
     ];
     let block = BlockInput { height: 1, time_ms: 1, seed: None, transactions: &[] };
     let executed = execute(&genesis, &genesis.network_id(), &block, &MemoryState::default(), Mode::Propose);
-    assert!(matches!(executed, Err(Stop::Invalid(_))));
+    assert!(matches!(executed, Err(Stop::Block(_))));
 }

@@ -41,7 +41,7 @@ fn rounds(world: &World, transactions: &[Vec<u8>], hinted: bool) -> usize {
                 assert!(keys.iter().all(|key| !lazy.fetched.borrow().contains(key)), "asked for twice");
                 lazy.fetched.borrow_mut().extend(keys);
             }
-            Err(Stop::Invalid(reason) | Stop::Damaged(reason)) => panic!("{reason}"),
+            Err(stop) => panic!("{stop:?}"),
         }
     }
     panic!("asks without end");

@@ -207,7 +207,7 @@ impl World {
         assert_eq!((&proposed.writes, &proposed.records), (&verified.writes, &verified.records));
         assert_eq!(proposed.due, verified.due);
         if !proposed.refused.is_empty() {
-            assert!(matches!(run(self, &transactions, Mode::Verify), Err(Stop::Invalid(_))));
+            assert!(matches!(run(self, &transactions, Mode::Verify), Err(Stop::Transaction { .. })));
         }
         let BlockInput { height, time_ms, .. } = self.input(&[]);
         (self.height, self.time_ms) = (height, time_ms);

@@ -42,7 +42,7 @@ async fn take(api: &Api, bytes: Vec<u8>) -> Result<(), Refused> {
         Err(Inadmissible::Chain(cause)) => return Err(cause.into()),
         Err(cause) => return Err(Refused::internal(&cause)),
     }
-    api.chain.submit(bytes).map_err(|cause| Refused::unavailable(cause.to_string()))?;
+    api.chain.submit(bytes).map_err(|cause| Refused::unavailable(crate::chain_of(&cause)))?;
     Ok(())
 }
 
