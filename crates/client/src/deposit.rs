@@ -34,19 +34,22 @@ impl Client {
     ) -> Result<Deposited, ClientError> {
         let genesis = self.genesis().await?;
         let replaced_max = genesis.validators.len().saturating_sub(1) / 3;
-        let mut replaced = Vec::new();
+        let (mut replaced, mut rules) = (Vec::new(), Vec::new());
         loop {
             let holders = candidates.choose(genesis.custody, &replaced)?;
             let silent = match self.deposit_with(owner, manifest, key, &holders).await? {
                 Ok(deposited) => return Ok(deposited),
                 Err(silent) => silent,
             };
-            for (node, why) in silent {
+            for (node, cause) in silent {
                 candidates.remove(&node);
-                replaced.push(Skipped { node: node.to_string(), why });
+                replaced.push(Skipped { node: node.to_string(), why: cause.to_string() });
+                if let ClientError::Refused { error, .. } = cause {
+                    rules.push((node, error));
+                }
             }
             if replaced.len() > replaced_max {
-                return Err(ClientError::SilentCustodians { silent: replaced });
+                return Err(not_taken(replaced, rules));
             }
             watch.see(Progress::Step("splitting the key anew: not everybody has taken a share"));
         }
@@ -59,7 +62,7 @@ impl Client {
         manifest: &Signed<Manifest>,
         key: &ContentKey,
         nodes: &[NodeView],
-    ) -> Result<Result<Deposited, Vec<(NodeId, String)>>, ClientError> {
+    ) -> Result<Result<Deposited, Vec<(NodeId, ClientError)>>, ClientError> {
         let holders: Vec<Holder> = nodes
             .iter()
             .map(|node| Holder { node: node.id(), sealing_key: node.registration.sealing_key.clone() })
@@ -71,7 +74,7 @@ impl Client {
         for (holder, answer) in holders.iter().zip(answers) {
             match answer {
                 Ok(ack) => acks.push(ack),
-                Err(cause) => silent.push((holder.node, cause.to_string())),
+                Err(cause) => silent.push((holder.node, cause)),
             }
         }
         match requests.into_iter().next() {
@@ -104,5 +107,34 @@ impl Client {
             }
         }
         Err(conclude(&format!("the custodian {custodian}"), misses))
+    }
+}
+
+/// Why shares were not taken. Where everybody names a rule, nobody is down: it is what they were given.
+fn not_taken(replaced: Vec<Skipped>, mut rules: Vec<(NodeId, String)>) -> ClientError {
+    match rules.pop() {
+        Some((node, error)) if rules.len() + 1 == replaced.len() => ClientError::DepositRefused { node, error },
+        _ => ClientError::SilentCustodians { silent: replaced },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::AccountId;
+
+    use super::*;
+
+    #[test]
+    fn custodians_who_name_a_rule_are_not_called_down() {
+        let skipped = |node: NodeId, why: &str| Skipped { node: node.to_string(), why: why.to_owned() };
+        let (one, other, rule) = (AccountId([1; 32]), AccountId([2; 32]), "the owner has 4 credits");
+        let refused = not_taken(
+            vec![skipped(one, rule), skipped(other, rule)],
+            vec![(one, rule.to_owned()), (other, rule.to_owned())],
+        );
+        assert!(refused.to_string().ends_with("refuses its share of the key: the owner has 4 credits"), "{refused}");
+        assert!(refused.hint().contains("account top-up") && !refused.hint().contains("start the nodes"));
+        let silent = not_taken(vec![skipped(one, rule), skipped(other, "no answer")], vec![(one, rule.to_owned())]);
+        assert!(silent.hint().contains("start the nodes"), "{silent}");
     }
 }

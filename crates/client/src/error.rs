@@ -91,6 +91,14 @@ pub enum ClientError {
         /// Who, and why.
         silent: Vec<Skipped>,
     },
+    /// Custodians agree that they must not take their shares.
+    #[error("custodian {node} refuses its share of the key: {error}")]
+    DepositRefused {
+        /// One of them.
+        node: NodeId,
+        /// What it says.
+        error: String,
+    },
     /// Nodes show lists that lack somebody.
     #[error(
         "the lists of nodes lack {node}, whose verdict holds; whoever gives them may want to choose the custodians"
@@ -232,6 +240,9 @@ impl ClientError {
             Self::TooFewCustodians { .. } => "`samovar nodes list` shows verdicts; wait until more nodes have one",
             Self::SilentCustodians { .. } => {
                 "start the nodes that are down, or name one you rely on with --node URL; nothing was paid"
+            }
+            Self::DepositRefused { .. } => {
+                "`samovar account top-up` if credits are missing; what was given them for publications that were interrupted they forget after some minutes; nothing was paid"
             }
             Self::LeftOut { .. } => "name a node you rely on with --node URL; nothing was sent and nothing was paid",
             Self::Spread(_) => {

@@ -25,11 +25,6 @@ pub(crate) fn an_owner_is_told_before_and_after(world: &World) {
         let (error, _) = refused(&publish(&["--sample", sample]));
         assert!(error.contains("a sample is published in clear"), "{error}");
     }
-    // Whoever has nothing is told so, and not that custodians are down.
-    let poor = world.network.path("poor.key");
-    assert!(Command::new(SAMOVAR).arg("keygen").arg(&poor).output().unwrap().status.success());
-    let (error, hint) = refused(&world.network.samovar(&poor, &["publish", "data", &data, "--terms", &terms]));
-    assert!(error.contains("has 0 credits and needs ") && hint.contains("account top-up"), "{error}: {hint}");
     assert_eq!((objects(), world.balance(&world.owner)), (known, before));
 
     // What everybody may read is counted, and terms that nobody can meet are noticed.
@@ -49,6 +44,29 @@ pub(crate) fn an_owner_is_told_before_and_after(world: &World) {
     ] {
         assert!(said.contains(expected), "{expected} is missing: {said}");
     }
+}
+
+pub(crate) fn a_poor_account_is_told_what_it_lacks(world: &World) {
+    let poor = world.network.path("poor.key");
+    assert!(Command::new(SAMOVAR).arg("keygen").arg(&poor).output().unwrap().status.success());
+    let publish = || refused(&world.try_to_publish(&poor, "data", "poor.bin", b"x", "", &[]));
+    let (error, hint) = publish();
+    assert!(error.contains(" has 0 credits and needs ") && hint.contains("account top-up"), "{error}: {hint}");
+    world.network.json(&poor, &["account", "top-up", "5"]);
+    let (error, _) = publish();
+    assert!(error.contains(" has 3 credits and needs 4 "), "{error}");
+
+    // What is left of its credits after a fee that was never taken is not what it has.
+    let (program, data) = (world.program(&guests::hello(0)), world.data(b"x", "price = 50\n"));
+    let (out, input) = (world.network.path("poor").display().to_string(), format!("in={data}"));
+    let run = ["run", &program, "--data", &input, "--max-price", "5000", "--out", &out];
+    let (error, _) = refused(&world.network.samovar(&poor, &run));
+    assert!(error.contains(" has 3 credits and needs "), "{error}");
+
+    // Whoever has just enough is not kept out.
+    world.network.json(&poor, &["account", "top-up", "3"]);
+    assert!(world.try_to_publish(&poor, "data", "poor.bin", b"x", "", &[]).status.success());
+    assert_eq!(world.balance(&poor), 0);
 }
 
 pub(crate) fn what_was_paid_for_is_named_if_stdout_is_full(world: &World) {

@@ -36,7 +36,15 @@ impl World {
         answer["object"].as_str().expect("an object id").to_owned()
     }
 
-    fn try_to_publish(&self, key: &Path, kind: &str, name: &str, bytes: &[u8], terms: &str, more: &[&str]) -> Output {
+    pub(crate) fn try_to_publish(
+        &self,
+        key: &Path,
+        kind: &str,
+        name: &str,
+        bytes: &[u8],
+        terms: &str,
+        more: &[&str],
+    ) -> Output {
         let file = guests::file(&self.network.path("."), name, bytes);
         let terms = guests::file(&self.network.path("."), &format!("{name}.toml"), terms.as_bytes());
         let (file, terms) = (file.display().to_string(), terms.display().to_string());
@@ -127,7 +135,7 @@ fn the_demo_holds() {
 fn stories_on_four_processes() {
     let _alone = alone();
     let world = World::new();
-    let stories: [(&str, fn(&World)); 22] = [
+    let stories: [(&str, fn(&World)); 23] = [
         ("a task from door to door", a_task_from_door_to_door),
         ("evidence beside a proof is judged again or refused", evidence_beside_a_proof_is_judged_again_or_refused),
         ("what terms forbid is refused and costs nothing", what_terms_forbid_is_refused_and_costs_nothing),
@@ -138,6 +146,7 @@ fn stories_on_four_processes() {
         ("one folder is paid for once", at_once::one_folder_is_paid_for_once),
         ("one key serves many commands", at_once::one_key_serves_many_commands),
         ("an owner is told before and after", publishing::an_owner_is_told_before_and_after),
+        ("a poor account is told what it lacks", publishing::a_poor_account_is_told_what_it_lacks),
         ("what was paid for is named", publishing::what_was_paid_for_is_named_if_stdout_is_full),
         ("an interrupted publication is published once", an_interrupted_publication_is_published_once),
         ("components, binary files and several inputs", components_binary_files_and_several_inputs),
