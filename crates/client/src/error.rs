@@ -122,7 +122,7 @@ pub enum ClientError {
         /// Those who did not, and why.
         tried: Vec<Skipped>,
     },
-    /// The output folder is in use for something else.
+    /// The output folder, or the file to publish, is in use for something else.
     #[error("{reason}")]
     Folder {
         /// Why it cannot be used.

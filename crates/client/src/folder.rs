@@ -1,7 +1,7 @@
-//! The folder OUT: one command at a time works in it, and what it did not write stays.
+//! What one command at a time works on: the folder OUT, in which what it did not write stays, and a publication.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
     path::Path,
 };
@@ -11,7 +11,7 @@ use crate::{
     file::{FileError, UNFINISHED},
 };
 
-/// The right to work in a folder. It ends with this value or with the process, however that ends; nothing stays on the disk.
+/// The right to work on something. It ends with this value or with the process, however that ends.
 pub(crate) struct Held(#[expect(dead_code, reason = "the lock is as long as the file is open")] File);
 
 /// Makes a folder, unless there is one, and takes it for this process alone. Two that ask for a task in one folder would
@@ -19,15 +19,30 @@ pub(crate) struct Held(#[expect(dead_code, reason = "the lock is as long as the 
 pub(crate) fn hold(out: &Path) -> Result<Held, ClientError> {
     let failed = |cause| FileError::write(out, cause);
     fs::create_dir_all(out).map_err(failed)?;
-    let folder = File::open(out).map_err(failed)?;
-    match folder.try_lock() {
-        Ok(()) => Ok(Held(folder)),
-        Err(TryLockError::WouldBlock) => Err(in_use(out)),
-        Err(TryLockError::Error(cause)) => Err(ClientError::Folder {
+    match lock(File::open(out).map_err(failed)?) {
+        Ok(held) => held.ok_or_else(|| in_use(out)),
+        Err(cause) => Err(ClientError::Folder {
             reason: format!("{} cannot be kept from other processes: {cause}", out.display()),
             hint: "name a folder on a disk of this machine with --out; nothing was sent and nothing was paid"
                 .to_owned(),
         }),
+    }
+}
+
+/// Takes the file of this name, which nobody reads, for this process alone; `None` if another has it. It stays where it is:
+/// whoever removes it takes it away from somebody who has just opened it.
+pub(crate) fn hold_name(path: &Path) -> Result<Option<Held>, FileError> {
+    let failed = |cause| FileError::write(path, cause);
+    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+    lock(file).map_err(failed)
+}
+
+fn lock(file: File) -> io::Result<Option<Held>> {
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Held(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(cause)) => Err(cause),
     }
 }
 
@@ -80,6 +95,17 @@ mod tests {
         drop(held);
         hold(&out).unwrap();
         check_is_empty(&out).unwrap();
+    }
+
+    #[test]
+    fn a_name_is_held_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = folder.path().join("publishing/a.lock");
+        let held = hold_name(&name).unwrap();
+        assert!(held.is_some() && hold_name(&name).unwrap().is_none());
+        assert!(hold_name(&folder.path().join("publishing/b.lock")).unwrap().is_some());
+        drop(held);
+        assert!(hold_name(&name).unwrap().is_some());
     }
 
     #[test]

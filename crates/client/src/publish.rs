@@ -22,6 +22,7 @@ use crate::{
     client::{Client, read_state},
     error::ClientError,
     file::{FileError, read_bounded, write_atomically},
+    folder::{Held, hold_name},
     land::Intent,
     progress::{Counted, Counter, Progress, Watch},
     terms::TermsDraft,
@@ -97,6 +98,7 @@ impl Client {
             watch.see(Progress::Warning(why));
         }
         let journal = self.journal(key, publication, bytes, watch).await?;
+        let _held = journal.hold(&publication.file)?;
         if let Some(announcement) = journal.read(self)? {
             watch.see(Progress::Step("going on where the last run was interrupted"));
             let stored_until_ms = announcement.stored_until_ms();
@@ -259,6 +261,16 @@ struct Journal {
 }
 
 impl Journal {
+    /// Keeps other processes from publishing the same at the same time: each would publish an object of its own, and pay.
+    fn hold(&self, file: &Path) -> Result<Held, ClientError> {
+        hold_name(&self.path.with_extension("lock"))?.ok_or_else(|| ClientError::Folder {
+            reason: format!("another samovar process publishes {}", file.display()),
+            hint:
+                "wait until it has ended, and look with `samovar objects list`; nothing was sent and nothing was paid"
+                    .to_owned(),
+        })
+    }
+
     /// What an interrupted run has written down.
     fn read(&self, client: &Client) -> Result<Option<Announcement>, ClientError> {
         if !self.path.exists() {

@@ -2,9 +2,11 @@
 
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::{
     guests,
-    harness::SAMOVAR,
+    harness::{SAMOVAR, poll},
     story::{World, refused, succeeded},
 };
 
@@ -72,4 +74,34 @@ pub(crate) fn one_key_serves_many_commands(world: &World) {
     // Each task was paid for once, and the credits were drawn once, less a fee.
     let drawn = world.balance(&world.requester) + 3 * price - before;
     assert!((1_900..2_000).contains(&drawn), "{drawn}");
+}
+
+pub(crate) fn a_publication_is_under_way_once(world: &World) {
+    let file = |name: &str, bytes: &[u8]| guests::file(&world.network.path("."), name, bytes);
+    let (data, terms, state) = (file("once.bin", &[3; 5000]), file("once.toml", b""), world.network.path("once"));
+    let publish = || {
+        let mut command = Command::new(SAMOVAR);
+        command.args(["publish", "data"]).arg(&data).arg("--terms").arg(&terms).arg("--json");
+        command.env("SAMOVAR_NETWORK", world.network.file()).env("SAMOVAR_KEY", &world.owner);
+        command.env("SAMOVAR_STATE", &state).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let objects = || world.network.json(&world.owner, &["objects", "list"])["objects"].as_array().unwrap().len();
+    let known = objects();
+    let mut first = publish().spawn().expect("samovar runs");
+    // Where it seals, which it begins when nobody else can.
+    let sealing = || {
+        let networks = std::fs::read_dir(&state).ok()?.flatten();
+        let mut within = networks.filter_map(|network| std::fs::read_dir(network.path()).ok()).flatten().flatten();
+        within.any(|entry| entry.path().is_dir() && entry.file_name() != "publishing").then_some(())
+    };
+    poll("the publication has begun", sealing);
+    let id = Pid::from_child(&first);
+    kill_process(id, Signal::STOP).expect("a child of ours");
+    assert!(first.try_wait().unwrap().is_none(), "it was over before it was stopped");
+    let (error, hint) = refused(&publish().output().unwrap());
+    assert!(error.contains("another samovar process publishes ") && hint.contains("nothing was paid"), "{error}");
+    kill_process(id, Signal::CONT).expect("a child of ours");
+    succeeded(&ended(first));
+    assert_eq!(objects(), known + 1);
 }

@@ -135,7 +135,7 @@ fn the_demo_holds() {
 fn stories_on_four_processes() {
     let _alone = alone();
     let world = World::new();
-    let stories: [(&str, fn(&World)); 23] = [
+    let stories: [(&str, fn(&World)); 24] = [
         ("a task from door to door", a_task_from_door_to_door),
         ("evidence beside a proof is judged again or refused", evidence_beside_a_proof_is_judged_again_or_refused),
         ("what terms forbid is refused and costs nothing", what_terms_forbid_is_refused_and_costs_nothing),
@@ -145,6 +145,7 @@ fn stories_on_four_processes() {
         ("an interrupted requester pays once", an_interrupted_requester_pays_once),
         ("one folder is paid for once", at_once::one_folder_is_paid_for_once),
         ("one key serves many commands", at_once::one_key_serves_many_commands),
+        ("a publication is under way once", at_once::a_publication_is_under_way_once),
         ("an owner is told before and after", publishing::an_owner_is_told_before_and_after),
         ("a poor account is told what it lacks", publishing::a_poor_account_is_told_what_it_lacks),
         ("what was paid for is named", publishing::what_was_paid_for_is_named_if_stdout_is_full),
@@ -502,8 +503,9 @@ fn an_interrupted_publication_is_published_once(world: &World) {
     let mut child = publish(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("samovar runs");
     let written = || {
         let networks = std::fs::read_dir(&state).ok()?.flatten();
-        let mut journals = networks.filter_map(|network| std::fs::read_dir(network.path().join("publishing")).ok());
-        journals.any(|mut journal| journal.next().is_some()).then_some(())
+        let journals = networks.filter_map(|network| std::fs::read_dir(network.path().join("publishing")).ok());
+        let mut files = journals.flatten().flatten();
+        files.any(|file| file.path().extension().is_none()).then_some(())
     };
     poll("the publication is written down, or over", || written().or(child.try_wait().unwrap().map(|_| ())));
     child.kill().unwrap();
