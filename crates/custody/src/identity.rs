@@ -60,7 +60,7 @@ impl NodeIdentity {
     }
 
     /// SHA-256 of [`Self::sealing_public`], as deposits name it.
-    pub fn sealing_digest(&self) -> Digest {
+    pub(crate) fn sealing_digest(&self) -> Digest {
         self.sealing.public_digest()
     }
 

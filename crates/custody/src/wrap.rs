@@ -63,7 +63,7 @@ impl SealingKey {
     }
 
     /// SHA-256 of the public half.
-    pub fn public_digest(&self) -> Digest {
+    pub(crate) fn public_digest(&self) -> Digest {
         Digest::of(&self.public().0)
     }
 

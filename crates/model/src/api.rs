@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Blob, ContentId, Deposit, Digest, Manifest, NodeId, ObjectId, Signed, TaskId};
+use crate::{Blob, ContentId, Deposit, Digest, Manifest, NodeId, Signed, TaskId};
 
 /// A certified header: `finality` checks it against the network key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,14 +196,4 @@ pub struct Uploaded {
     pub blocks: u64,
     /// Bytes of the file under that root.
     pub bytes: u64,
-}
-
-/// The proven records around one object: its object record, every version of its terms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ObjectAnswer {
-    /// Which object.
-    pub object: ObjectId,
-    /// Its object record and its latest terms record.
-    pub proven: ProvenRecords,
 }

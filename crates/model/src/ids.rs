@@ -256,9 +256,4 @@ impl ObjectId {
     pub fn of_manifest(bytes: &[u8]) -> Self {
         Self(ContentId::of_dag_cbor(bytes).0)
     }
-
-    /// The block that holds the signed manifest.
-    pub fn manifest_block(&self) -> ContentId {
-        ContentId(self.0)
-    }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use attest::Fault;
 use custody::{
     Action, Custodian, CustodianConfig, FactsError, Message, Refusal, ReleaseFacts, RestoreError, Standing,
     wire::{FromCustodian, ToCustodian},
@@ -18,6 +19,7 @@ use model::{
     Assignment, Canonical, ContentId, DepositAck, Fact, NodeId, Record, ReleaseRequest, Signed, Task, Verdict,
     api::DepositRequest,
 };
+use tracing::field::debug;
 
 use crate::{
     account::Account,
@@ -231,7 +233,8 @@ impl Custody {
         match self.handle(message()).await? {
             Err(Refusal::NotAppraised { evidence }) => {
                 if let Err(cause) = self.appraise(verdict).await? {
-                    tracing::warn!(%evidence, error = %crate::chain_of(&cause), "evidence not appraised");
+                    let fault = cause.fault().map(debug);
+                    tracing::warn!(%evidence, fault, error = %crate::chain_of(&cause), "evidence not appraised");
                     return Ok(Err(Refusal::NotAppraised { evidence }));
                 }
                 self.handle(message()).await
@@ -386,8 +389,8 @@ impl Custody {
         let (node, evidence) = (verdict.get().node, verdict.get().evidence);
         match self.appraise(verdict).await {
             Ok(Ok(())) => return true,
-            Ok(Err(cause)) => log_unappraised(&node, &evidence, &cause),
-            Err(cause) => log_unappraised(&node, &evidence, &cause),
+            Ok(Err(cause)) => log_unappraised(&node, &evidence, cause.fault(), &cause),
+            Err(cause) => log_unappraised(&node, &evidence, None, &cause),
         }
         false
     }
@@ -417,8 +420,14 @@ async fn look_until_all<T, E, F: Future<Output = Result<(u64, T), E>>>(
     Ok(Err("state of now"))
 }
 
-fn log_unappraised(node: &NodeId, evidence: &ContentId, cause: &(dyn std::error::Error + 'static)) {
-    tracing::info!(%node, %evidence, error = %crate::chain_of(cause), "evidence not appraised; no share for this node yet");
+fn log_unappraised(
+    node: &NodeId,
+    evidence: &ContentId,
+    fault: Option<Fault>,
+    cause: &(dyn std::error::Error + 'static),
+) {
+    let (fault, error) = (fault.map(debug), crate::chain_of(cause));
+    tracing::info!(%node, %evidence, fault, %error, "evidence not appraised; no share for this node yet");
 }
 
 impl State {

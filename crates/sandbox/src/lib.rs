@@ -37,7 +37,6 @@ mod worker;
 pub use compiler::compiler_main;
 #[doc(hidden)]
 pub use compiler::compiler_main_with;
-pub use engine::engine_name;
 pub use error::{CompileError, InputError, JobError, SandboxError};
 pub use guest::is_output_path;
 pub use job::{CHUNK_BYTES, Input, Inputs, Job, Limits, Metering, PlainInput, PlainInputs};

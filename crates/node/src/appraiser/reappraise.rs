@@ -7,7 +7,7 @@ use std::{
 };
 
 use attest::{
-    AppraiseError, Appraised, ChallengeError, Expectation,
+    AppraiseError, Appraised, ChallengeError, Expectation, Fault,
     protocol::{Challenger, Message},
 };
 use finality::Finalized;
@@ -52,6 +52,16 @@ pub(crate) enum NotAppraised {
     /// No randomness.
     #[error("no randomness from the operating system")]
     Randomness(#[source] getrandom::Error),
+}
+
+impl NotAppraised {
+    /// Who must act, if the evidence itself is at fault.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Appraisal(cause) => Some(cause.fault()),
+            _ => None,
+        }
+    }
 }
 
 /// Judges evidence again that a verdict rests on.
