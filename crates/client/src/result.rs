@@ -67,11 +67,12 @@ struct Proven {
 impl Proven {
     fn write(&self, out: &Path) -> Result<PathBuf, FileError> {
         let file = out.join("proof");
-        // It is its owner's to show: it says who asked whom for what.
-        write_privately(&file, &self.bytes)?;
+        // First, so that no proof is ever without the link that it needs.
         if let Some(extension) = &self.extension {
             write_atomically(&file.with_file_name(EXTENSION_FILE), &extension.to_bytes())?;
         }
+        // It is its owner's to show: it says who asked whom for what.
+        write_privately(&file, &self.bytes)?;
         Ok(file)
     }
 }
