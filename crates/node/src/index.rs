@@ -73,6 +73,12 @@ impl Index {
         *self.tip.borrow()
     }
 
+    /// Whether the last block read is older, by this machine's clock, than any custodian accepts: this node is catching up, or the
+    /// network stands still. What it knows of tasks and of windows is no longer so.
+    pub(crate) fn is_behind(&self) -> bool {
+        crate::progress::unix_ms().saturating_sub(self.tip().time_ms) > custody::HEAD_AGE_MS_MAX
+    }
+
     /// Waits until `holds` says yes after some block, at most `timeout`. Says whether it did.
     pub(crate) async fn until(&self, timeout: Duration, holds: impl Fn(&Places) -> bool) -> bool {
         let mut blocks = self.watch();

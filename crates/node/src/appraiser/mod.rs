@@ -124,7 +124,8 @@ impl Appraising {
         // Only a block that is finalized while this node runs says which window it is now.
         while blocks.changed().await.is_ok() {
             blocks.borrow_and_update();
-            if let Some(window) = self.window_due()
+            if !self.index.is_behind()
+                && let Some(window) = self.window_due()
                 && let Err(TpmIsGone) = self.try_round(window).await
             {
                 return;

@@ -145,19 +145,24 @@ impl Executor {
 
     /// Begins every attempt that the ledger has assigned to this node, until the node stops.
     pub(crate) async fn serve(self: Arc<Self>) {
-        let me = self.identity.node_id();
         let mut blocks = self.index.watch();
         loop {
             blocks.borrow_and_update();
-            let assigned = self.index.places().assigned_to(&me);
-            self.forget_others(&assigned);
-            for open in assigned {
-                if let Some(current) = open.assignment.clone().filter(|current| self.is_new(current)) {
-                    tokio::spawn(self.clone().attempt(open, current));
-                }
+            if !self.index.is_behind() {
+                self.begin_assigned();
             }
             if blocks.changed().await.is_err() {
                 return;
+            }
+        }
+    }
+
+    fn begin_assigned(self: &Arc<Self>) {
+        let assigned = self.index.places().assigned_to(&self.identity.node_id());
+        self.forget_others(&assigned);
+        for open in assigned {
+            if let Some(current) = open.assignment.clone().filter(|current| self.is_new(current)) {
+                tokio::spawn(self.clone().attempt(open, current));
             }
         }
     }

@@ -113,7 +113,7 @@ fn nodes_change_die_and_come_back_and_no_task_is_lost() {
     let _alone = alone();
     let mut network = Network::create(Options { verdict_s: Some(VERDICT_S), overhead_s: Some(4) });
     a_changed_binary_gets_no_identity_until_the_release_key_approves_it(&mut network);
-    let objects = Objects::publish(&network, &guests::busy(4));
+    let objects = Objects::publish(&network, &guests::busy(3));
     let killed = a_killed_executor_is_replaced_and_the_task_is_paid_once(&mut network, &objects);
     a_node_that_was_killed_catches_up_and_takes_part_again(&mut network, &objects, killed);
     (0..4).for_each(|node| network.wait_for_verdict(node));
