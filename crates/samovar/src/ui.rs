@@ -55,8 +55,7 @@ impl Answer {
 
 /// Prints a failure; with `--json` an object on stdout as well.
 pub(crate) fn print_failure(failure: &Failure, json: bool) {
-    let json = json.then(|| json!({ "error": failure.error, "hint": failure.hint }));
-    let unwritten = json.and_then(|json| print_line(&json.to_string()).err());
+    let unwritten = if json { print_line(&failure.json().to_string()).err() } else { None };
     for failure in [Some(failure), unwritten.as_ref()].into_iter().flatten() {
         tell(&format!("error: {}", failure.error));
         if !failure.hint.is_empty() {
@@ -99,7 +98,10 @@ pub(crate) fn is_shown(output: Output) -> bool {
 /// Text for a terminal. Titles, reasons and the like are other people's words, and what they say must not move the cursor,
 /// colour a lie green or clear a warning away.
 fn printable(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    // Control characters, and those that turn the direction of writing (Unicode, annex 9).
+    let turns =
+        |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmless = |c: char| (!c.is_control() && !turns(c)) || matches!(c, '\n' | '\t');
     text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
@@ -223,6 +225,7 @@ mod tests {
     #[test]
     fn other_peoples_words_do_not_steer_the_terminal() {
         assert_eq!(printable("a title\u{1b}[2Jverified\r\u{9b}31m"), "a title\u{fffd}[2Jverified\u{fffd}\u{fffd}31m");
+        assert_eq!(printable("not \u{202e}deifirev"), "not \u{fffd}deifirev");
         assert_eq!(printable("umlauts: äöü\n\tindented"), "umlauts: äöü\n\tindented");
     }
 }
