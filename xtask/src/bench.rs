@@ -175,7 +175,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 impl Row {
-    /// Whether the number that the goal is about, the ratio if there is one, is on its wrong side.
+    /// Whether the number that the goal is about, the ratio if there is one, is on its wrong side. Both are in one unit.
     fn is_missed(&self) -> bool {
         let number = |text: &str| text.split(' ').next().and_then(|text| text.replace(',', "").parse::<f64>().ok());
         let measured = number(if self.ratio.is_empty() { &self.value } else { &self.ratio });
@@ -260,7 +260,7 @@ fn story() -> anyhow::Result<Vec<Row>> {
             "< 1,500 ms now, < 500 ms then",
         ),
         row("the same, p95", format!("{} ms", short(at(0.95))), ""),
-        row("proof of a task", format!("{} bytes", whole(proof_bytes)), "< 32 KiB"),
+        row("proof of a task", format!("{} bytes", whole(proof_bytes)), "< 32,768 bytes"),
         row("live state of the ledger, per task", format!("{} bytes", per_task(|ledger| ledger.state_bytes)), ""),
         row(
             "the same, values",
