@@ -117,6 +117,7 @@ fn nodes_change_die_and_come_back_and_no_task_is_lost() {
     let killed = a_killed_executor_is_replaced_and_the_task_is_paid_once(&mut network, &objects);
     a_node_that_was_killed_catches_up_and_takes_part_again(&mut network, &objects, killed);
     (0..4).for_each(|node| network.wait_for_verdict(node));
+    network.wait_until_idle();
     an_executor_that_loses_its_result_before_others_have_it_is_not_paid(&network, &objects);
     a_network_that_was_dark_for_longer_than_a_verdict_lives_finishes_its_task(&mut network, &objects);
     a_node_whose_tpm_has_died_stops_and_says_so(&mut network);

@@ -224,6 +224,18 @@ impl Network {
         poll(&format!("node {node} reaches height {height}"), reached);
     }
 
+    /// Waits until every node knows what the furthest of them knows now, and none runs a task. A node that was just started takes up
+    /// what it was drawn for until it reads that this is over.
+    pub fn wait_until_idle(&self) {
+        let says = |node, what: &str| self.status(node)?[what].as_u64();
+        let all = || (0..self.nodes.len()).map(|node| says(node, "height")).collect::<Option<Vec<u64>>>();
+        let heights = poll("every node answers", all);
+        for node in 0..heights.len() {
+            self.wait_for_height(node, heights.iter().copied().max().unwrap_or_default());
+            poll(&format!("node {node} runs nothing"), || (says(node, "running")? == 0).then_some(()));
+        }
+    }
+
     /// Runs `samovar ARGS` against this network with the key file of an account.
     pub fn samovar(&self, key: &Path, arguments: &[&str]) -> Output {
         Command::new(SAMOVAR)
