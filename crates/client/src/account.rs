@@ -7,7 +7,7 @@ use model::{AccountId, Action, Transaction};
 use crate::{
     client::{Client, read_state},
     error::ClientError,
-    land::{OVERTAKEN_MAX, is_out_of_turn},
+    land::OVERTAKEN_MAX,
 };
 
 impl Client {
@@ -33,7 +33,7 @@ impl Client {
             let body = Transaction { account: key.account(), nonce: before.nonce, action: Action::TopUp { amount } };
             let taken = match self.submit(&key.sign(&self.network.id, body)).await {
                 Ok(()) => true,
-                Err(refused) if is_out_of_turn(&refused) => false,
+                Err(ClientError::NonceTaken { .. }) => false,
                 Err(refused) => return Err(refused),
             };
             let after = self

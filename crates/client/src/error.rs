@@ -53,6 +53,14 @@ pub enum ClientError {
         /// What it advises.
         hint: String,
     },
+    /// The network says that another transaction of the same account has the nonce, or had it.
+    #[error("{error}")]
+    NonceTaken {
+        /// What it says.
+        error: String,
+        /// What it advises.
+        hint: String,
+    },
     /// All nodes agree that there is no such thing.
     #[error("this network knows no {what}")]
     Unknown {
@@ -226,7 +234,9 @@ impl ClientError {
             Self::OtherHistory { .. } => {
                 "do not use this network until its operators have explained it; whoever stole keys of its past could do this"
             }
-            Self::Refused { hint, .. } | Self::Folder { hint, .. } => return hint.clone(),
+            Self::Refused { hint, .. } | Self::NonceTaken { hint, .. } | Self::Folder { hint, .. } => {
+                return hint.clone();
+            }
             Self::Nobody { .. } => {
                 "start them (`samovar node --config DIR/node-0/node.toml` and so on), or name another network file with --network"
             }

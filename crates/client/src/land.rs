@@ -120,7 +120,7 @@ impl Client {
             // It may be refused because it is final since, or because another has its nonce. Then the ledger will show which
             // of the two it took; until it does, nothing is signed anew.
             match self.standing(intent, transaction).await? {
-                Standing::Open if !is_out_of_turn(&refused) => return Err(refused),
+                Standing::Open if !matches!(refused, ClientError::NonceTaken { .. }) => return Err(refused),
                 Standing::Open if begun.elapsed() > TURN_WAIT => {
                     return Err(ClientError::OutOfTurn { waited_s: TURN_WAIT.as_secs() });
                 }
@@ -168,37 +168,5 @@ impl Client {
             }
         }
         Ok(Standing::Overtaken(account.nonce))
-    }
-}
-
-/// Whether nodes refuse a transaction because its nonce is, or was, another's. They say so in words, and may lie: nothing rests
-/// on it but whether it is worth waiting for what the ledger shows.
-pub(crate) fn is_out_of_turn(refused: &ClientError) -> bool {
-    let says = |text: &str| text.contains(" nonce ");
-    match refused {
-        ClientError::Refused { error, .. } => says(error),
-        ClientError::NoAnswer { tried, .. } => tried.iter().any(|skipped| says(&skipped.why)),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ledger::Refusal;
-    use model::AccountId;
-
-    use super::*;
-    use crate::error::Skipped;
-
-    #[test]
-    fn what_the_ledger_says_of_nonces_is_understood() {
-        let account = AccountId([1; 32]);
-        let refused = |refusal: Refusal| ClientError::Refused { error: refusal.to_string(), hint: String::new() };
-        assert!(is_out_of_turn(&refused(Refusal::Nonce { account, expected: 71, got: 70 })));
-        assert!(!is_out_of_turn(&refused(Refusal::Balance { account, available: 1, needed: 2 })));
-        let waiting = "another transaction with nonce 70 of this account is waiting";
-        let tried = vec![Skipped { node: "http://node".to_owned(), why: waiting.to_owned() }];
-        assert!(is_out_of_turn(&ClientError::NoAnswer { what: "a transaction".to_owned(), tried }));
-        assert!(!is_out_of_turn(&ClientError::Overtaken));
     }
 }

@@ -54,6 +54,9 @@ pub(crate) enum Miss {
     Disbelieved(String),
     /// It says that there is no such thing.
     NotFound(Problem),
+    /// It says that another transaction has this one's nonce, or had it. Nothing rests on that but whether it is worth waiting
+    /// for what the ledger shows: nodes may lie.
+    OutOfTurn(Problem),
     /// It says that what was asked is against the rules.
     Refused(Problem),
 }
@@ -74,7 +77,7 @@ impl Miss {
             Self::Silent(why) => why.clone(),
             Self::Lags => "it is a few blocks behind".to_owned(),
             Self::Behind(why) | Self::Disbelieved(why) => format!("not believed: {why}"),
-            Self::NotFound(problem) | Self::Refused(problem) => problem.error.clone(),
+            Self::NotFound(problem) | Self::OutOfTurn(problem) | Self::Refused(problem) => problem.error.clone(),
         }
     }
 }
@@ -235,9 +238,9 @@ impl Nodes {
 
     /// From now on these nodes are asked last: another has answered in their place.
     fn pass_over(&self, misses: &[(String, Miss)]) {
-        for (node, miss) in
-            misses.iter().filter(|(_, miss)| !matches!(miss, Miss::NotFound(_) | Miss::Refused(_) | Miss::Lags))
-        {
+        let answered =
+            |miss: &Miss| matches!(miss, Miss::NotFound(_) | Miss::OutOfTurn(_) | Miss::Refused(_) | Miss::Lags);
+        for (node, miss) in misses.iter().filter(|(_, miss)| !answered(miss)) {
             self.put_last(node);
             (self.on_skipped)(&Skipped { node: node.clone(), why: miss.why() });
         }
@@ -310,6 +313,11 @@ pub(crate) fn conclude(what: &str, misses: Vec<(String, Miss)>) -> ClientError {
             return ClientError::Refused { error: problem.error.clone(), hint: problem.hint.clone() };
         }
     }
+    for (_, miss) in &misses {
+        if let Miss::OutOfTurn(problem) = miss {
+            return ClientError::NonceTaken { error: problem.error.clone(), hint: problem.hint.clone() };
+        }
+    }
     let answered = |miss: &Miss| matches!(miss, Miss::NotFound(_));
     if misses.iter().any(|(_, miss)| answered(miss))
         && !misses.iter().any(|(_, miss)| matches!(miss, Miss::Disbelieved(_) | Miss::Behind(_)))
@@ -355,6 +363,7 @@ fn problem(status: StatusCode, bytes: &[u8]) -> Miss {
     });
     match status {
         StatusCode::NOT_FOUND => Miss::NotFound(problem),
+        StatusCode::CONFLICT => Miss::OutOfTurn(problem),
         status if status.is_client_error() => Miss::Refused(problem),
         _ => Miss::Silent(problem.error),
     }
@@ -367,5 +376,25 @@ fn silent(error: &reqwest::Error) -> Miss {
         Miss::Silent("no answer in time".to_owned())
     } else {
         Miss::Silent(chain(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_has_to_wait_is_told_so_unless_a_rule_forbids_it_anyway() {
+        let answer = |status: u16| {
+            let said = format!(r#"{{"error":"it said {status}","hint":""}}"#);
+            (format!("http://node{status}"), problem(StatusCode::from_u16(status).unwrap(), said.as_bytes()))
+        };
+        let silent = || ("http://node".to_owned(), Miss::Silent("no answer in time".to_owned()));
+        let error = conclude("a transaction", vec![silent(), answer(409)]);
+        assert!(matches!(&error, ClientError::NonceTaken { error, .. } if error == "it said 409"), "{error:?}");
+        let error = conclude("a transaction", vec![answer(409), answer(422)]);
+        assert!(matches!(&error, ClientError::Refused { error, .. } if error == "it said 422"), "{error:?}");
+        let error = conclude("a transaction", vec![silent(), answer(503)]);
+        assert!(matches!(&error, ClientError::NoAnswer { .. }), "{error:?}");
     }
 }

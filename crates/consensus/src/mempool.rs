@@ -50,7 +50,7 @@ pub enum SubmitError {
         bytes: usize,
     },
     /// Another transaction of this account with this nonce waits already.
-    #[error("another transaction with nonce {nonce} of this account is waiting; wait for it or use the next nonce")]
+    #[error("another transaction with nonce {nonce} of this account is waiting")]
     NonceTaken {
         /// Which.
         nonce: u64,

@@ -92,6 +92,11 @@ impl Refused {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error, hint)
     }
 
+    /// Another transaction has this one's nonce, or had it: the ledger will show which. A client waits for that.
+    pub(crate) fn out_of_turn(error: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, error, hint)
+    }
+
     /// The node cannot do it at the moment.
     pub(crate) fn unavailable(error: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error, "try again, or ask another node")

@@ -6,6 +6,8 @@ use axum::{
     extract::{Path, State},
     http::HeaderMap,
 };
+use consensus::SubmitError;
+use ledger::Refusal;
 use model::{Canonical, Digest, Signed, Transaction, api::TransactionStatus};
 use serde::Deserialize;
 
@@ -36,14 +38,32 @@ pub(crate) async fn submit(
 async fn take(api: &Api, bytes: Vec<u8>) -> Result<(), Refused> {
     match api.chain.admit(&bytes).await {
         Ok(()) => {}
-        Err(Inadmissible::Refused(refusal)) => {
-            return Err(Refused::forbidden(refusal.to_string(), refusal.hint()));
-        }
+        Err(Inadmissible::Refused(refusal)) => return Err(refusal.into()),
         Err(Inadmissible::Chain(cause)) => return Err(cause.into()),
         Err(cause) => return Err(Refused::internal(&cause)),
     }
-    api.chain.submit(bytes).map_err(|cause| Refused::unavailable(crate::chain_of(&cause)))?;
+    api.chain.submit(bytes)?;
     Ok(())
+}
+
+impl From<Refusal> for Refused {
+    fn from(cause: Refusal) -> Self {
+        match cause {
+            Refusal::Nonce { .. } => Self::out_of_turn(cause.to_string(), cause.hint()),
+            _ => Self::forbidden(cause.to_string(), cause.hint()),
+        }
+    }
+}
+
+impl From<SubmitError> for Refused {
+    fn from(cause: SubmitError) -> Self {
+        let error = crate::chain_of(&cause);
+        match cause {
+            SubmitError::NonceTaken { .. } => Self::out_of_turn(error, "wait until it is final, or use the next nonce"),
+            SubmitError::Refused(_) | SubmitError::TooLong { .. } => Self::forbidden(error, "nothing was kept of it"),
+            _ => Self::unavailable(error),
+        }
+    }
 }
 
 /// `?wait=final`
@@ -72,4 +92,24 @@ pub(crate) async fn show(
         api.index.until(WAIT_MAX, |_| matches!(status(), TransactionStatus::Final { .. })).await;
     }
     Ok(Form::accepted(&headers).answer(&status()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{http::StatusCode, response::IntoResponse};
+    use model::AccountId;
+
+    use super::*;
+
+    #[test]
+    fn the_status_says_whether_to_wait_to_change_or_to_ask_another() {
+        let account = AccountId([1; 32]);
+        let status = |refused: Refused| refused.into_response().status();
+        assert_eq!(status(Refusal::Nonce { account, expected: 71, got: 70 }.into()), StatusCode::CONFLICT);
+        assert_eq!(status(SubmitError::NonceTaken { nonce: 70 }.into()), StatusCode::CONFLICT);
+        let poor = Refusal::Balance { account, available: 1, needed: 2 };
+        assert_eq!(status(poor.into()), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(status(SubmitError::TooLong { bytes: 1 << 20 }.into()), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(status(SubmitError::Full.into()), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }
